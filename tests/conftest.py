@@ -1,0 +1,16 @@
+"""What the tests share: the recordings' folder, and a skip that says so where it is absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("SOUND_MONITOR_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not (SHARED / "audio" / "manifest.csv").exists():
+        pytest.skip(f"the recordings are not at {SHARED} (set SOUND_MONITOR_SHARED)")
+    return SHARED
