@@ -1,0 +1,59 @@
+"""The front end equals transformers' own, and pieces of a stream equal the whole."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monitor.logmel import FLOOR_DB, LogMel, LogMelSettings
+
+SHARED = Path(os.environ.get("SOUND_MONITOR_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def reference(samples: np.ndarray) -> np.ndarray:
+    transformers = pytest.importorskip("transformers")
+    extractor = transformers.ClapFeatureExtractor(
+        truncation="rand_trunc", frequency_min=50, frequency_max=14000
+    )
+    return extractor._np_extract_fbank_features(samples, extractor.mel_filters_slaney)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 10.0])
+def test_equals_transformers_on_noise(seconds: float) -> None:
+    rng = np.random.default_rng(7)
+    samples = (0.1 * rng.standard_normal(int(48000 * seconds))).astype(np.float32)
+    ours = LogMel()(torch.from_numpy(samples)[None])[0].numpy()
+    assert ours.shape == (1 + len(samples) // 480, 64)
+    np.testing.assert_allclose(ours, reference(samples), atol=1e-3)
+
+
+def test_equals_transformers_on_recordings() -> None:
+    soundfile = pytest.importorskip("soundfile")
+    paths = sorted((SHARED / "audio" / "esc50").glob("*/*.ogg"))[::150]
+    if not paths:
+        pytest.skip(f"no recordings under {SHARED}")
+    for path in paths:
+        samples = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
+        ours = LogMel()(torch.from_numpy(samples)[None])[0].numpy()
+        np.testing.assert_allclose(ours, reference(samples), atol=1e-3)
+
+
+def test_silence_is_the_floor() -> None:
+    assert torch.all(LogMel()(torch.zeros(2, 4800)) == FLOOR_DB)
+
+
+def test_pieces_of_a_stream_equal_the_whole() -> None:
+    settings = LogMelSettings()
+    mel = LogMel(settings)
+    stream = torch.randn(1, 48000, generator=torch.Generator().manual_seed(1))
+    whole = mel.frames(stream)
+    cut = 40 * settings.hop
+    first = mel.frames(stream[:, : cut + settings.n_fft - settings.hop])
+    second = mel.frames(stream[:, cut:])
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-4, rtol=0)
+    centred = mel(stream)
+    torch.testing.assert_close(
+        centred[:, 2:-2], mel.frames(stream[:, 448:])[:, : centred.shape[1] - 4], atol=1e-4, rtol=0
+    )
