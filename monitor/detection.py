@@ -1,0 +1,148 @@
+"""One source's path from scores to events: level gate, smoothing, state machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from monitor.activity import ActivityMachine, Ended, Rule, Started
+from monitor.config import Config
+from monitor.smoothing import Smoother
+from monitor.types import Activity, Event, Phase, Reason, Scores
+
+
+class Detector:
+    """Pure: fed with scores, it returns events; times are those of the scores."""
+
+    def __init__(self, source: str, config: Config, new_id: Callable[[], str]) -> None:
+        self._source = source
+        self._config = config
+        self._new_id = new_id
+        self._names = tuple(config.events)
+        self._listens = np.array([config.listens(source, name) for name in self._names])
+        gate = config.windows.min_level_dbfs
+        self._gates = np.array(
+            [
+                gate if event.min_level_dbfs is None else event.min_level_dbfs
+                for event in config.events.values()
+            ]
+        )
+        self._on = np.array([event.on_threshold for event in config.events.values()], dtype=np.float32)
+        self._smoother = Smoother(
+            [config.smoothing_of(name) for name in self._names], config.windows.hop_seconds
+        )
+        self._machines = [ActivityMachine(Rule.of(event)) for event in config.events.values()]
+        self._ids: dict[int, str] = {}
+        self._raw = np.zeros(len(self._names), dtype=np.float32)
+        self._smooth = np.zeros(len(self._names), dtype=np.float32)
+        self._last_time: float | None = None
+
+    @property
+    def quietest_dbfs(self) -> float:
+        """The level below which no event of this source is scored."""
+        return float(self._gates[self._listens].min(initial=0.0))
+
+    def process(self, scores: Scores) -> list[Event]:
+        """Take the newest scores and return what began or ended with them."""
+        values = np.where(self._listens & (scores.level_dbfs >= self._gates), scores.values, 0.0)
+        self._raw = values.astype(np.float32)
+        elapsed = None if self._last_time is None else scores.end_time - self._last_time
+        self._smooth = self._smoother.update(self._raw, elapsed)
+        self._last_time = scores.end_time
+        events = []
+        for index, machine in enumerate(self._machines):
+            if machine.idle and self._smooth[index] < self._on[index]:
+                continue
+            change = machine.process(scores.end_time, float(self._smooth[index]))
+            if change is not None:
+                events.append(self._event(index, change))
+        return events
+
+    def end_all(self, time: float | None, reason: Reason) -> list[Event]:
+        """End what is active, at `time` or at the last score's, and forget the past."""
+        at = time if time is not None else self._last_time or 0.0
+        ended = [(index, machine.end(at, reason)) for index, machine in enumerate(self._machines)]
+        self._smoother.reset()
+        self._raw[:] = 0.0
+        self._smooth[:] = 0.0
+        self._last_time = None
+        return [self._event(index, change) for index, change in ended if change is not None]
+
+    def succeed(self, previous: Detector) -> list[Event]:
+        """Go on from the detector of an older configuration; end what is no longer listened for as it was.
+
+        An event whose rules and words are unchanged keeps its occurrence, id and smoothed score.
+        """
+        events = []
+        old_index = {name: index for index, name in enumerate(previous._names)}
+        for name, index in old_index.items():
+            machine = previous._machines[index]
+            if name in self._names and self._same(previous, name):
+                own = self._names.index(name)
+                self._machines[own] = machine
+                self._smoother.adopt(own, previous._smoother, index)
+                self._raw[own] = previous._raw[index]
+                self._smooth[own] = previous._smooth[index]
+                if index in previous._ids:
+                    self._ids[own] = previous._ids[index]
+            else:
+                change = machine.end(previous._last_time or 0.0, Reason.RELOAD)
+                if change is not None:
+                    events.append(previous._event(index, change))
+        self._last_time = previous._last_time
+        return events
+
+    def _same(self, previous: Detector, name: str) -> bool:
+        before, now = previous._config, self._config
+        return (
+            before.events[name] == now.events[name]
+            and before.smoothing_of(name) == now.smoothing_of(name)
+            and before.windows == now.windows
+        )
+
+    def activities(self) -> list[Activity]:
+        """Describe every event that is listened for on this source, in the configuration's order."""
+        return [
+            Activity(
+                source=self._source,
+                event=name,
+                raw=float(self._raw[index]),
+                smooth=float(self._smooth[index]),
+                active=self._machines[index].active,
+                since=self._machines[index].started_at,
+            )
+            for index, name in enumerate(self._names)
+            if self._listens[index]
+        ]
+
+    def smooth_scores(self) -> Mapping[str, float]:
+        """Smoothed score per event name."""
+        return dict(zip(self._names, self._smooth.tolist(), strict=True))
+
+    def _event(self, index: int, change: Started | Ended) -> Event:
+        threshold = float(self._config.events[self._names[index]].on_threshold)
+        if isinstance(change, Started):
+            self._ids[index] = self._new_id()
+            return Event(
+                id=self._ids[index],
+                source=self._source,
+                name=self._names[index],
+                phase=Phase.START,
+                started_at=change.started_at,
+                ended_at=None,
+                peak_score=change.score,
+                threshold=threshold,
+                reason=Reason.THRESHOLD,
+            )
+        return Event(
+            id=self._ids.pop(index),
+            source=self._source,
+            name=self._names[index],
+            phase=Phase.END,
+            started_at=change.started_at,
+            ended_at=change.ended_at,
+            peak_score=change.peak_score,
+            threshold=threshold,
+            reason=change.reason,
+        )

@@ -1,0 +1,99 @@
+"""From embeddings to one probability per event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.config import Config
+from monitor.types import FloatArray
+
+
+def normalise(vectors: FloatArray) -> FloatArray:
+    """Scale rows to unit length; zero rows stay zero. Shape (..., D) to the same."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def prompts_of(config: Config) -> tuple[str, ...]:
+    """List every text that a configuration needs embedded, each once, in a stable order."""
+    texts = [text for event in config.events.values() for text in (*event.prompts, *event.negatives)]
+    return tuple(dict.fromkeys((*texts, *config.background)))
+
+
+def _log_sum_exp(logits: FloatArray) -> FloatArray:
+    """Sum of exponentials in the logarithm, over the last axis; -inf where it is empty."""
+    if logits.shape[-1] == 0:
+        return np.full(logits.shape[:-1], -np.inf, dtype=np.float32)
+    peak = logits.max(axis=-1, keepdims=True)
+    total: FloatArray = np.log(np.exp(logits - peak).sum(axis=-1)) + peak[..., 0]
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Scores of all events for a batch of embeddings."""
+
+    prototypes: FloatArray
+    """Shape (events, D): the mean of each event's prompts, at unit length."""
+    negatives: tuple[FloatArray, ...]
+    """Per event, shape (its negatives, D)."""
+    background: FloatArray
+    """Shape (background prompts, D)."""
+    logit_scale: float
+    exclusive: tuple[FloatArray, ...] | None = None
+    """Per event, shape (its prompts, D), where scoring is exclusive."""
+
+    @classmethod
+    def build(cls, config: Config, embedded: Mapping[str, FloatArray], logit_scale: float) -> Head:
+        """Arrange the embedded texts of `prompts_of(config)`."""
+
+        def rows(texts: Sequence[str]) -> FloatArray:
+            dimension = len(next(iter(embedded.values())))
+            return np.array([embedded[text] for text in texts], np.float32).reshape(len(texts), dimension)
+
+        events = list(config.events.values())
+        prompts = tuple(rows(event.prompts) for event in events)
+        return cls(
+            prototypes=normalise(np.stack([vectors.mean(axis=0) for vectors in prompts])),
+            negatives=tuple(rows(event.negatives) for event in events),
+            background=rows(config.background),
+            logit_scale=logit_scale,
+            exclusive=prompts if config.scoring == "exclusive" else None,
+        )
+
+    def score(self, embeddings: FloatArray) -> FloatArray:
+        """Return probabilities, shape (B, events), for embeddings of shape (B, D).
+
+        independent: exp(s c_event) / (exp(s c_event) + sum over its negatives and the background of
+        exp(s c_i)), c the cosine and s the model's logit scale, so that no event moves another's score.
+        exclusive: softmax of s c over all prompts of all events, as transformers'
+        zero-shot-audio-classification does; an event's prompts are summed. An all-zero embedding scores 0.
+        """
+        if self.exclusive is None:
+            scores = self._independent(embeddings)
+        else:
+            scores = self._exclusive(embeddings, self.exclusive)
+        scores[~embeddings.any(axis=1)] = 0.0
+        return scores
+
+    def _independent(self, embeddings: FloatArray) -> FloatArray:
+        scaled = embeddings * np.float32(self.logit_scale)
+        positive = scaled @ self.prototypes.T
+        against = np.repeat(_log_sum_exp(scaled @ self.background.T)[:, None], positive.shape[1], axis=1)
+        for index, vectors in enumerate(self.negatives):
+            if len(vectors):
+                against[:, index] = np.logaddexp(against[:, index], _log_sum_exp(scaled @ vectors.T))
+        # 1 / (1 + exp(-x)) by way of tanh, which can't overflow.
+        probabilities: FloatArray = 0.5 + 0.5 * np.tanh(0.5 * (positive - against))
+        return probabilities.astype(np.float32)
+
+    def _exclusive(self, embeddings: FloatArray, prompts: tuple[FloatArray, ...]) -> FloatArray:
+        logits = embeddings @ np.concatenate(prompts).T * np.float32(self.logit_scale)
+        logits -= logits.max(axis=1, keepdims=True)
+        weights = np.exp(logits)
+        weights /= weights.sum(axis=1, keepdims=True)
+        firsts = np.cumsum([0, *(len(vectors) for vectors in prompts[:-1])])
+        return np.add.reduceat(weights, firsts, axis=1).astype(np.float32)

@@ -1,0 +1,155 @@
+"""The model and the one thread that owns it: loading, texts, batches, and one rebuild after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from monitor.config import Config, EncoderConfig
+from monitor.encoders import load_encoder
+from monitor.errors import EncoderError
+from monitor.heads import Head, prompts_of
+from monitor.types import Encoder, FloatArray, Window
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class ModelThread:
+    """A single daemon thread that runs calls in order.
+
+    Not a ThreadPoolExecutor: the interpreter waits for those at exit, and a model that is still loading
+    must not hold up a shutdown.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="model", daemon=True).start()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` on the thread and return what it returns or raise what it raises."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def finish(result: T | None, error: BaseException | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]
+
+        def call() -> None:
+            try:
+                result, error = function(), None
+            except BaseException as raised:  # noqa: BLE001 - handed to the waiting task, whatever it is
+                result, error = None, raised
+            with contextlib.suppress(RuntimeError):  # the loop has gone: nobody waits any more
+                loop.call_soon_threadsafe(finish, result, error)
+
+        self._calls.put(call)
+        return await future
+
+    def close(self) -> None:
+        """Let the thread end after the calls it has."""
+        self._calls.put(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A loaded encoder and the head for one configuration: what a reload swaps in."""
+
+    encoder: Encoder
+    encoder_config: EncoderConfig
+    texts: Mapping[str, FloatArray]
+    """The embedding of every text in the configuration."""
+    head: Head
+
+
+class Scorer:
+    """Scores batches of windows on the model's thread."""
+
+    def __init__(self, load: Callable[[EncoderConfig], Encoder] = load_encoder) -> None:
+        self._load = load
+        self._thread = ModelThread()
+        self._prepared: Prepared | None = None
+        self._rebuilt = False
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder in use."""
+        return self._in_use.encoder
+
+    @property
+    def _in_use(self) -> Prepared:
+        if self._prepared is None:
+            msg = "no model has been loaded yet"
+            raise EncoderError(msg)
+        return self._prepared
+
+    async def prepare(self, config: Config) -> Prepared:
+        """Load what a configuration needs, without using it yet; raises EncoderError."""
+        return await self._thread.run(lambda: self._prepare(config))
+
+    def _prepare(self, config: Config) -> Prepared:
+        now = self._prepared
+        if now is not None and now.encoder_config == config.encoder:
+            encoder, known = now.encoder, now.texts
+        else:
+            encoder, known = self._load(config.encoder), {}
+        wanted = prompts_of(config)
+        missing = [text for text in wanted if text not in known]
+        new = dict(zip(missing, encoder.embed_text(missing), strict=True)) if missing else {}
+        texts = {text: new[text] if text in new else known[text] for text in wanted}
+        return Prepared(encoder, config.encoder, texts, Head.build(config, texts, encoder.logit_scale))
+
+    def use(self, prepared: Prepared) -> None:
+        """Score with this from the next batch on."""
+        self._prepared = prepared
+
+    async def score(self, windows: Sequence[Window]) -> FloatArray:
+        """Return probabilities, shape (len(windows), events).
+
+        After an EncoderError the model is rebuilt once; the second in a row passes through, for
+        whoever restarts the process.
+        """
+        prepared = self._in_use
+        try:
+            scores = await self._thread.run(lambda: self._score(prepared, windows))
+        except EncoderError as error:
+            if self._rebuilt:
+                raise
+            _log.warning("the model failed and is being rebuilt: %s", error)
+            self._rebuilt = True
+            prepared = await self._thread.run(lambda: self._rebuild(prepared))
+            self._prepared = prepared
+            scores = await self._thread.run(lambda: self._score(prepared, windows))
+        else:
+            self._rebuilt = False
+        return scores
+
+    def _rebuild(self, prepared: Prepared) -> Prepared:
+        return replace(prepared, encoder=self._load(prepared.encoder_config))
+
+    @staticmethod
+    def _score(prepared: Prepared, windows: Sequence[Window]) -> FloatArray:
+        if not windows:
+            return np.zeros((0, len(prepared.head.prototypes)), dtype=np.float32)
+        return prepared.head.score(prepared.encoder.embed_audio(windows))
+
+    def close(self) -> None:
+        """Let the model's thread end."""
+        self._thread.close()
