@@ -86,8 +86,8 @@ class Head:
         for index, vectors in enumerate(self.negatives):
             if len(vectors):
                 against[:, index] = np.logaddexp(against[:, index], _log_sum_exp(scaled @ vectors.T))
-        # 1 / (1 + exp(-x)) by way of tanh, which can't overflow.
-        probabilities: FloatArray = 0.5 + 0.5 * np.tanh(0.5 * (positive - against))
+        # In the logarithm, so that neither large scales overflow nor small scores lose digits.
+        probabilities: FloatArray = np.exp(positive - np.logaddexp(positive, against))
         return probabilities.astype(np.float32)
 
     def _exclusive(self, embeddings: FloatArray, prompts: tuple[FloatArray, ...]) -> FloatArray:
