@@ -118,6 +118,14 @@ class Source(Protocol):
 
     name: str
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong though audio arrives, such as a muted input; None while all is well."""
+
+    @property
+    def overflows(self) -> int:
+        """How many times samples were lost since the source was opened."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
