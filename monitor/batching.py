@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from monitor.types import Window
 
@@ -14,7 +15,7 @@ class Batcher:
     """
 
     def __init__(self, max_batch: int, gather_seconds: float = 0.01) -> None:
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._gather_seconds = gather_seconds
         self._pending: dict[str, Window] = {}
         self._taken: frozenset[str] = frozenset()
@@ -41,13 +42,16 @@ class Batcher:
         """Wait for windows and return them, at most one per source; `done` must follow."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._pending)
-        if len(self._pending) < min(self.sources, self._max_batch):
-            await asyncio.sleep(self._gather_seconds)
-        async with self._changed:
-            batch = [self._pending.pop(source) for source in list(self._pending)[: self._max_batch]]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._gather_seconds):
+                    await self._changed.wait_for(self._is_full)
+            batch = [self._pending.pop(source) for source in list(self._pending)[: self.max_batch]]
             self._taken = frozenset(window.source for window in batch)
             self._changed.notify_all()
         return batch
+
+    def _is_full(self) -> bool:
+        return len(self._pending) >= min(self.sources, self.max_batch)
 
     async def done(self) -> None:
         """Tell that the batch taken last has been scored and its events delivered."""

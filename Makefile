@@ -1,0 +1,61 @@
+# Two commands: `make run` (set up, then listen) and `make test` (set up, then test everything).
+# Quick and silent about the set-up when nothing is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CONFIG ?= config/demo.yaml
+# On a machine without a GPU, PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' saves gigabytes.
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .stamps
+
+RUN_PACKAGES := python3-venv libportaudio2
+TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg libasound2-plugins mosquitto prometheus pulseaudio systemd
+
+.PHONY: help run test check format schema large clean
+.DELETE_ON_ERROR:
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(STAMPS)/run ## listen: the default microphone, or a demo scene where there is none (CONFIG=file.yaml)
+	@exec $(BIN)/sound-monitor run $(CONFIG)
+
+test: check $(STAMPS)/test ## run all checks and tests
+	@$(BIN)/python -m pytest -m "not large" $(PYTEST_ARGS)
+
+check: $(STAMPS)/test ## lint, format, types, import layers
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > $(STAMPS)/layers.log || { cat $(STAMPS)/layers.log; exit 1; }
+
+format: $(STAMPS)/test ## mend the format
+	@$(BIN)/ruff check -q --fix .
+	@$(BIN)/ruff format -q .
+
+schema: $(STAMPS)/run ## write config/schema.json anew
+	@$(BIN)/python -m monitor.schema > config/schema.json
+
+large: $(STAMPS)/test ## the tests that take full-size models or many minutes
+	@$(BIN)/python -m pytest -m large $(PYTEST_ARGS)
+
+clean: ## remove what make has set up
+	rm -rf $(VENV) $(STAMPS) dist
+
+$(STAMPS)/run: pyproject.toml constraints.txt
+	@mkdir -p $(STAMPS)
+	@.ci/packages $(RUN_PACKAGES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Python packages into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/run
+	@.ci/packages $(TEST_PACKAGES)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	@touch $@

@@ -1,0 +1,208 @@
+"""The `sound-monitor` command: what may be typed, and which module does it.
+
+Modules are imported where they are used, so that `--help` and `check` need no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from monitor import __version__
+from monitor.errors import ConfigError, MonitorError
+
+OK, FAILED, MISUSED = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    arguments = _parser().parse_args(argv)
+    try:
+        sys.exit(arguments.handler(arguments))
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(MISUSED)
+    except MonitorError as error:
+        print(f"sound-monitor: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OK)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sound-monitor",
+        description="Listens to microphones and reports the sounds that you described in your own words.",
+        epilog="example: sound-monitor run config/home.yaml",
+    )
+    parser.add_argument("--version", action="version", version=f"sound-monitor {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, handler: Callable[[argparse.Namespace], int], summary: str, *examples: str
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  sound-monitor {example}" for example in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(handler=handler)
+        return made
+
+    run = command("run", _run, "listen all day and report to MQTT and Prometheus", "run config/home.yaml")
+    _takes_config(run)
+
+    check = command(
+        "check",
+        _check,
+        "check a configuration and tell its rules in seconds",
+        "check config/home.yaml",
+    )
+    _takes_config(check)
+
+    command("devices", _devices, "list the microphones and how to name them", "devices").add_argument(
+        "--json", action="store_true", help="print JSON"
+    )
+
+    replay = command(
+        "replay",
+        _replay,
+        "run recordings through the whole path as fast as possible, events as JSON lines",
+        "replay night.flac --config config/home.yaml",
+        "replay *.wav --config config/home.yaml --scores scores.tsv > events.jsonl",
+    )
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    replay.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")
+    replay.add_argument("--scores", type=Path, metavar="TSV", help="write every window's scores here")
+
+    classify = command(
+        "classify",
+        _classify,
+        "tell which of some labels a recording sounds like most",
+        'classify train.ogg --labels "Sound of train" "Sound of bus" "Sound of boat"',
+        'classify train.ogg --labels train bus --template "the sound of {}" --json',
+    )
+    classify.add_argument("file", type=Path, metavar="FILE")
+    classify.add_argument("--labels", nargs="+", required=True, metavar="LABEL")
+    classify.add_argument(
+        "--template", default="{}", help='text that the label is put into, such as "the sound of {}"'
+    )
+    classify.add_argument(
+        "--model", default="compact", help="compact (built in), a hub name, or a folder (default: compact)"
+    )
+    classify.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    classify.add_argument("--json", action="store_true", help="print JSON")
+
+    listen = command(
+        "listen",
+        _listen,
+        "show live what is heard: levels and scores in the terminal",
+        "listen config/home.yaml",
+    )
+    _takes_config(listen)
+
+    tail = command(
+        "tail",
+        _tail,
+        "print what the broker receives from the monitor",
+        "tail config/home.yaml",
+        "tail config/home.yaml --json | jq .payload",
+    )
+    _takes_config(tail)
+    tail.add_argument("--json", action="store_true", help="print a JSON object per message")
+    return parser
+
+
+def _takes_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="FILE", help="the configuration, YAML")
+    parser.add_argument(
+        "--overlay",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a file of settings that go on top, such as calibrated thresholds; may be repeated",
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from monitor.daemon import run_daemon  # noqa: PLC0415
+
+    return run_daemon(arguments.config, arguments.overlay)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from monitor.check import report  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    lines, warnings = report(config, arguments.config)
+    for line in lines:
+        _say(line)
+    for warning in warnings:
+        _say(f"warning: {warning}")
+    return OK
+
+
+def _devices(arguments: argparse.Namespace) -> int:
+    from monitor.sources.devices import describe, list_inputs  # noqa: PLC0415
+
+    inputs = list_inputs()
+    _say(describe(inputs, as_json=arguments.json))
+    return OK
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from monitor.config_file import load_config  # noqa: PLC0415
+    from monitor.replay import replay  # noqa: PLC0415
+
+    asyncio.run(replay(load_config(arguments.config), arguments.files, arguments.scores))
+    return OK
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from monitor.classify import classify  # noqa: PLC0415
+    from monitor.config import EncoderConfig  # noqa: PLC0415
+    from monitor.encoders import load_encoder  # noqa: PLC0415
+
+    encoder = load_encoder(EncoderConfig(model=arguments.model, device=arguments.device))
+    ranked = classify(arguments.file, arguments.labels, encoder, template=arguments.template)
+    if arguments.json:
+        _say(json.dumps([{"label": label, "score": score} for label, score in ranked]))
+    else:
+        width = max(len(label) for label, _ in ranked)
+        for label, score in ranked:
+            _say(f"{label:<{width}}  {score:.4f}")
+    return OK
+
+
+def _listen(arguments: argparse.Namespace) -> int:
+    from monitor.config_file import load_config  # noqa: PLC0415
+    from monitor.listen import listen  # noqa: PLC0415
+
+    asyncio.run(listen(load_config(arguments.config, overlays=arguments.overlay)))
+    return OK
+
+
+def _tail(arguments: argparse.Namespace) -> int:
+    from monitor.config_file import load_config  # noqa: PLC0415
+    from monitor.tail import tail  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    asyncio.run(tail(config, as_json=arguments.json))
+    return OK

@@ -1,0 +1,173 @@
+"""Listening to one source for ever: open, cut into windows, hand on, and open again after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from monitor.batching import Batcher
+from monitor.config import SourceConfig, WindowsConfig
+from monitor.errors import SourceError
+from monitor.metrics import Metrics
+from monitor.sources import open_source
+from monitor.status import DropReason, RestartReason, SourceState, SourceStatus
+from monitor.supervise import Supervisor
+from monitor.types import AudioBlock, Source, Window
+from monitor.windows import WindowCutter
+
+# Longer than any hop and any pause that a healthy source makes.
+_PROGRESS_SECONDS = 15.0
+
+
+class Listener:
+    """One source's way to the batcher, and what there is to tell about it."""
+
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        windows: WindowsConfig,
+        rate_hz: int,
+        batcher: Batcher,
+        metrics: Metrics,
+        *,
+        lossless: bool,
+        changed: Callable[[str, bool], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self.config = config
+        self._windows = windows
+        self._rate_hz = rate_hz
+        self._batcher = batcher
+        self._metrics = metrics
+        self._lossless = lossless
+        self._changed = changed
+        self._online = False
+        self._delivered = False
+        self._problem: str | None = None
+        self._last_audio_at: float | None = None
+        self._last_score_at: float | None = None
+        self._level_dbfs: float | None = None
+        self._overflows = 0
+        self._overflows_before = 0
+        self._restarts = 0
+        self._scored = 0
+        self._dropped: Counter[DropReason] = Counter()
+        self._audio_progress = time.monotonic()
+        self._score_progress = self._audio_progress
+        self._supervisor = Supervisor(f"source {name}", (SourceError,))
+
+    async def run(self) -> None:
+        """Listen until the source ends of itself, as a file does; a lost source is opened again."""
+        await self._supervisor.run(self._attempt, self._failed)
+
+    async def _attempt(self) -> None:
+        self._delivered = False
+        source = open_source(self.name, self.config, self._rate_hz)
+        cutter = WindowCutter(
+            self.name, self._rate_hz, self._windows.window_seconds, self._windows.hop_seconds
+        )
+        try:
+            async with source:
+                async for block in source:
+                    if not self._online:
+                        await self._opened()
+                    self._heard(block, source)
+                    for window in cutter.push(block):
+                        await self._hand_on(window)
+        finally:
+            self._overflows_before = self._overflows
+            if self._online:
+                self._online = False
+                self._batcher.sources -= 1
+                self._metrics.source_up(self.name, False)
+        await self._changed(self.name, False)
+
+    async def _opened(self) -> None:
+        self._online = self._delivered = True
+        self._problem = None
+        self._supervisor.succeeded()
+        self._batcher.sources += 1
+        self._audio_progress = self._score_progress = time.monotonic()
+        self._metrics.source_up(self.name, True)
+        await self._changed(self.name, True)
+
+    async def _failed(self, error: Exception) -> None:
+        self._problem = str(error)
+        self._restarts += 1
+        reason = RestartReason.LOST if self._delivered else RestartReason.OPEN_FAILED
+        self._metrics.restart(self.name, reason)
+        await self._changed(self.name, False)
+
+    def _heard(self, block: AudioBlock, source: Source) -> None:
+        self._last_audio_at = block.start_time + len(block.samples) / block.rate_hz
+        self._audio_progress = time.monotonic()
+        self._problem = source.problem
+        total = self._overflows_before + source.overflows
+        if total != self._overflows:
+            self._metrics.overflow(self.name, total - self._overflows)
+            self._overflows = total
+
+    async def _hand_on(self, window: Window) -> None:
+        self._level_dbfs = window.level_dbfs
+        self._metrics.audio(self.name, window.end_time, window.level_dbfs)
+        if self._lossless:
+            await self._batcher.put(window)
+        elif await self._batcher.offer(window):
+            self.drop(DropReason.SUPERSEDED)
+
+    def drop(self, reason: DropReason) -> None:
+        """Count a window that won't be scored."""
+        self._dropped[reason] += 1
+        self._metrics.window_dropped(self.name, reason)
+
+    def scored(self, end_time: float) -> None:
+        """Count a window that has been scored."""
+        self._scored += 1
+        self._last_score_at = end_time
+        self._score_progress = time.monotonic()
+        self._metrics.window_scored(self.name)
+
+    @property
+    def online(self) -> bool:
+        """Whether the source is open and has delivered."""
+        return self._online
+
+    def stall(self) -> str | None:
+        """Tell what doesn't advance though the source is open; None while all does."""
+        if not self._online:
+            return None
+        now = time.monotonic()
+        if now - self._audio_progress > _PROGRESS_SECONDS:
+            return f"source {self.name}: no audio for {now - self._audio_progress:.0f} s"
+        patience = _PROGRESS_SECONDS + self._windows.window_seconds
+        if now - self._score_progress > patience:
+            return f"source {self.name}: no scores for {now - self._score_progress:.0f} s"
+        return None
+
+    def status(self) -> SourceStatus:
+        """Describe the source as it is now."""
+        if not self._online:
+            state = SourceState.OFFLINE
+        else:
+            state = SourceState.ONLINE if self._problem is None else SourceState.PROBLEM
+        return SourceStatus(
+            name=self.name,
+            state=state,
+            problem=self._problem,
+            last_audio_at=self._last_audio_at,
+            last_score_at=self._last_score_at,
+            level_dbfs=self._level_dbfs,
+            overflows=self._overflows,
+            restarts=self._restarts,
+            windows_scored=self._scored,
+            windows_dropped=dict(self._dropped),
+        )
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has cleaned up; what it raises else passes through its group."""
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,195 @@
+"""The whole path from sources to events, wired: listeners, one batcher, one scorer, a detector per source."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from monitor.batching import Batcher
+from monitor.config import Config
+from monitor.detection import Detector
+from monitor.listening import Listener, cancel
+from monitor.metrics import Metrics
+from monitor.scoring import Scorer
+from monitor.status import RECENT_EVENTS, SourceStatus
+from monitor.types import Activity, Event, Reason, Scores, Window
+
+
+class Outlet(Protocol):
+    """Where a pipeline's results go; nothing here may block the event loop."""
+
+    async def deliver(self, event: Event) -> None:
+        """Take over an event; when this returns it is in safe hands."""
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Hear that a source delivers now, or no longer."""
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        """See one window's scores; `values` are aligned to the configured events."""
+
+
+class Pipeline:
+    """Runs until every source has ended of itself or `stop` is called.
+
+    lossless: every window is scored, however long it takes (replay); else the newest wins (live).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        scorer: Scorer,
+        outlet: Outlet,
+        metrics: Metrics,
+        *,
+        lossless: bool = False,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.config = config
+        self._scorer = scorer
+        self._outlet = outlet
+        self._metrics = metrics
+        self._lossless = lossless
+        self._clock = clock
+        self._new_id = new_id
+        self._batcher = Batcher(config.encoder.max_batch)
+        self._listeners: dict[str, Listener] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._detectors = {name: Detector(name, config, new_id) for name in config.sources}
+        self._ended = asyncio.Event()
+        # A reload must not change events and detectors while a batch is between the two.
+        self._swapping = asyncio.Lock()
+        self.recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
+
+    async def run(self) -> None:
+        """Listen, score and deliver; the scorer must have its model."""
+        async with asyncio.TaskGroup() as group:
+            scoring = group.create_task(self._score_forever(), name="scoring")
+            self._group = group
+            for name in self.config.sources:
+                self._start(name)
+            await self._ended.wait()
+            await self._silence(list(self._tasks), Reason.SHUTDOWN)
+            scoring.cancel()
+
+    def stop(self) -> None:
+        """Let `run` end in order: sources closed, the last windows scored, active events ended."""
+        self._ended.set()
+
+    def _start(self, name: str) -> None:
+        listener = Listener(
+            name,
+            self.config.sources[name],
+            self.config.windows,
+            self._scorer.encoder.rate_hz,
+            self._batcher,
+            self._metrics,
+            lossless=self._lossless,
+            changed=self._source_changed,
+        )
+        self._listeners[name] = listener
+        self._tasks[name] = self._group.create_task(self._listen(listener), name=f"source {name}")
+
+    async def _listen(self, listener: Listener) -> None:
+        await listener.run()
+        ended_of_itself = self._tasks.pop(listener.name, None) is not None
+        if ended_of_itself and not self._tasks:
+            self._ended.set()
+
+    async def _source_changed(self, name: str, online: bool) -> None:
+        if not online:
+            await self._batcher.drain(name)
+            await self._deliver_all(self._detectors[name].end_all(None, Reason.SOURCE_LOST))
+        self._outlet.source_changed(name, online)
+
+    async def _silence(self, names: Sequence[str], reason: Reason) -> None:
+        """Stop listening to some sources, score what they have delivered, and end their events."""
+        await asyncio.gather(*(cancel(self._tasks.pop(name)) for name in names))
+        for name in names:
+            await self._batcher.drain(name)
+            await self._deliver_all(self._detectors[name].end_all(None, reason))
+            self._outlet.source_changed(name, False)
+
+    async def _score_forever(self) -> None:
+        while True:
+            batch = await self._batcher.take()
+            async with self._swapping:
+                await self._score(batch)
+            await self._batcher.done()
+
+    async def _score(self, batch: Sequence[Window]) -> None:
+        heard = [window for window in batch if window.source in self._detectors]
+        audible = [w for w in heard if w.level_dbfs >= self._detectors[w.source].quietest_dbfs]
+        began = time.perf_counter()
+        rows = iter(await self._scorer.score(audible))
+        if audible:
+            self._metrics.batch(len(audible), time.perf_counter() - began)
+        nothing = np.zeros(len(self.config.events), dtype=np.float32)
+        scored = {id(window) for window in audible}
+        for window in heard:
+            values = next(rows) if id(window) in scored else nothing
+            scores = Scores(window.source, window.start_time, window.end_time, window.level_dbfs, values)
+            await self._decide(scores)
+
+    async def _decide(self, scores: Scores) -> None:
+        detector = self._detectors[scores.source]
+        events = detector.process(scores)
+        activities = detector.activities()
+        self._listeners[scores.source].scored(scores.end_time)
+        for activity in activities:
+            self._metrics.activity(activity)
+        self._outlet.scored(scores, activities)
+        await self._deliver_all(events)
+        if not self._lossless:
+            self._metrics.latency(max(self._clock() - scores.end_time, 0.0))
+
+    async def _deliver_all(self, events: Sequence[Event]) -> None:
+        for event in events:
+            await self._outlet.deliver(event)
+            self._metrics.event(event)
+            self.recent.appendleft(event)
+
+    async def apply(self, config: Config) -> None:
+        """Go over to another configuration without a pause for what hasn't changed.
+
+        Raises EncoderError before anything is changed.
+        """
+        prepared = await self._scorer.prepare(config)
+        rate_hz, old = self._scorer.encoder.rate_hz, self.config
+        cut_anew = config.windows != old.windows or prepared.encoder.rate_hz != rate_hz
+        stale = [name for name in self._tasks if cut_anew or config.sources.get(name) != old.sources[name]]
+        await self._silence(stale, Reason.RELOAD)
+        async with self._swapping:
+            self._scorer.use(prepared)
+            self.config = config
+            self._batcher.max_batch = config.encoder.max_batch
+            before, self._detectors = self._detectors, {}
+            self._metrics.configure(config)
+            for name in config.sources:
+                detector = Detector(name, config, self._new_id)
+                self._detectors[name] = detector
+                if name in before:
+                    await self._deliver_all(detector.succeed(before[name]))
+        for name in [name for name in self._listeners if name not in config.sources]:
+            del self._listeners[name]
+        for name in config.sources:
+            if name in stale or config.sources[name] != old.sources.get(name):
+                self._start(name)
+
+    def stall(self) -> str | None:
+        """Tell which open source makes no progress; None while all do."""
+        return next((text for each in self._listeners.values() if (text := each.stall())), None)
+
+    def source_statuses(self) -> tuple[SourceStatus, ...]:
+        """Describe every source, in the configuration's order."""
+        return tuple(each.status() for each in self._listeners.values())
+
+    def activities(self) -> tuple[Activity, ...]:
+        """Describe every event on every source that it is listened for."""
+        return tuple(activity for each in self._detectors.values() for activity in each.activities())
