@@ -1,0 +1,45 @@
+// How values are put in words. Times come from the daemon's clock, ages are differences on that clock.
+
+export const title = (slug) => {
+  const words = slug.replaceAll("_", " ").trim() || slug;
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
+
+export const score = (value) => (value === null ? "–" : value.toFixed(2));
+
+export const count = (value) => value.toLocaleString();
+
+export const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+export function duration(seconds) {
+  if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)} s`;
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days ${hours % 24} h`;
+}
+
+export function age(seconds) {
+  return seconds < 2 ? "now" : `${duration(Math.floor(seconds))} ago`;
+}
+
+export function clock(unixSeconds) {
+  const when = new Date(unixSeconds * 1000);
+  const time = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  if (when.toDateString() === new Date().toDateString()) return time;
+  return `${when.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
+}
+
+export const iso = (unixSeconds) => new Date(unixSeconds * 1000).toISOString();
+
+const REASONS = {
+  threshold: "fell silent",
+  max_duration: "longest duration",
+  source_lost: "source lost",
+  disabled: "switched off",
+  shutdown: "shutdown",
+  reload: "settings changed",
+};
+
+export const reason = (name) => REASONS[name] ?? title(name);

@@ -1,0 +1,225 @@
+"""The one HTTP port: `/metrics`, `/healthz`, `/status.json`, the page and its live stream."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from ipaddress import ip_address
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from monitor.config import HttpConfig
+from monitor.errors import MonitorError
+from monitor.status import Status, to_json
+from monitor.web.feed import Feed, Stream, wait
+from monitor.web.guard import LIMITS, add_headers, guard
+
+_log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 256
+"""More are closed unheard, so that no client can take the daemon's file handles."""
+MAX_STREAMS = 128
+"""Open pages; the rest of the connections stay for Prometheus and the health check."""
+_WRITE_SECONDS = 10.0
+"""A page that takes nothing for so long is cut off."""
+_SHUTDOWN_SECONDS = 1.0
+
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    host: str
+    """The first address that it is bound to."""
+    port: int
+    """The port in force, also where the configuration says 0."""
+
+    @property
+    def url(self) -> str:
+        """Where to point a browser."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+
+
+@asynccontextmanager
+async def serve(
+    config: HttpConfig,
+    registry: CollectorRegistry,
+    status: Callable[[], Status],
+    healthy: Callable[[], tuple[bool, str]],
+) -> AsyncIterator[Server]:
+    """Answer until the block ends; raises MonitorError where the port can't be had."""
+    site = _Site(registry, status, healthy, await asyncio.to_thread(_load_page))
+    known_hosts: frozenset[str] | None = None
+    app = web.Application(middlewares=[guard(lambda: known_hosts)], client_max_size=1)
+    app.on_response_prepare.append(add_headers)
+    site.add_to(app)
+    runner = web.AppRunner(
+        app, access_log=None, logger=_http_log(), shutdown_timeout=_SHUTDOWN_SECONDS, **LIMITS
+    )
+    await runner.setup()
+    try:
+        listener = await _listen(config, _capped(runner))
+        addresses = [sock.getsockname() for sock in listener.sockets]
+        if all(ip_address(address[0]).is_loopback for address in addresses):
+            known_hosts = frozenset({"localhost", config.host.lower()})
+        try:
+            yield Server(addresses[0][0], addresses[0][1])
+        finally:
+            listener.close()
+    finally:
+        site.closing.set()
+        await runner.cleanup()
+
+
+class _Site:
+    """The handlers and what they answer from."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        status: Callable[[], Status],
+        healthy: Callable[[], tuple[bool, str]],
+        page: dict[str, tuple[bytes, str]],
+    ) -> None:
+        self._registry = registry
+        self._status = status
+        self._healthy = healthy
+        self._page = page
+        self._feed = Feed(status)
+        self._streams = 0
+        self._rendering = asyncio.Lock()
+        self.closing = asyncio.Event()
+
+    def add_to(self, app: web.Application) -> None:
+        """Route every path that there is; all else is 404, all but GET and HEAD 405."""
+        app.router.add_get("/metrics", self._serve_metrics)
+        app.router.add_get("/healthz", self._serve_health)
+        app.router.add_get("/status.json", self._serve_status)
+        app.router.add_get("/events", self._serve_events, allow_head=False)
+        for path in self._page:
+            app.router.add_get(path, self._serve_page)
+
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        # A thousand sources take 0.3 s to render, too long for the event loop; one at a time, so that
+        # many scrapes don't take many cores.
+        async with self._rendering:
+            body = await asyncio.to_thread(encode, self._registry)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def _serve_health(self, _request: web.Request) -> web.Response:
+        healthy, reason = self._healthy()
+        return web.Response(text="ok\n") if healthy else web.Response(status=503, text=f"{reason}\n")
+
+    async def _serve_status(self, _request: web.Request) -> web.Response:
+        return web.Response(text=to_json(self._status()), content_type="application/json")
+
+    async def _serve_page(self, request: web.Request) -> web.Response:
+        body, content_type = self._page[request.path]
+        return web.Response(
+            body=body,
+            content_type=content_type,
+            charset="utf-8",
+            headers={hdrs.CACHE_CONTROL: "no-cache"},
+        )
+
+    async def _serve_events(self, request: web.Request) -> web.StreamResponse:
+        if self._streams >= MAX_STREAMS:
+            raise web.HTTPServiceUnavailable(
+                text=f"{MAX_STREAMS} pages are open already; close one.\n", headers={hdrs.RETRY_AFTER: "30"}
+            )
+        self._streams += 1
+        try:
+            return await self._stream(request)
+        finally:
+            self._streams -= 1
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8"})
+        stream = Stream(self._feed)
+        try:
+            await response.prepare(request)
+            while not self.closing.is_set():
+                async with asyncio.timeout(_WRITE_SECONDS):
+                    await response.write(stream.next())
+                await wait(self.closing, self._feed.interval_seconds)
+        except ConnectionResetError:
+            _log.debug("%s has closed the page", request.remote)
+        except TimeoutError:
+            _log.debug("%s takes nothing any more; cut off", request.remote)
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection as soon as it is there."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream server gives
+        transport.abort()
+
+
+def _capped(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    def protocol() -> asyncio.Protocol:
+        server = runner.server
+        return server() if server and len(server.connections) < MAX_CONNECTIONS else _Refusal()
+
+    return protocol
+
+
+async def _listen(config: HttpConfig, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(protocol, config.host, config.port)
+    except OSError as error:
+        raise MonitorError(_explain(config, error)) from error
+
+
+def _explain(config: HttpConfig, error: OSError) -> str:
+    where = f"http: port {config.port} on {config.host}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use by another program; stop it, or set http.port to a free one (0: any)"
+    if error.errno == errno.EACCES:
+        return f"{where} needs privileges; set http.port to 1024 or more"
+    return f"{where} can't be had ({error.strerror or error}); set http.host to an address of this machine"
+
+
+def _load_page() -> dict[str, tuple[bytes, str]]:
+    files = {
+        f"/{file.name}": (file.read_bytes(), _TYPES[suffix])
+        for file in (resources.files("monitor.web") / "page").iterdir()
+        if (suffix := "." + file.name.rpartition(".")[2]) in _TYPES
+    }
+    return {"/": files["/index.html"], **files}
+
+
+def _http_log() -> logging.Logger:
+    """Give aiohttp a log in which a client's broken request is no error of ours."""
+    log = logging.getLogger("monitor.web.http")
+    log.addFilter(_demote_bad_requests)
+    return log
+
+
+def _demote_bad_requests(record: logging.LogRecord) -> bool:
+    raised: Any = record.exc_info[0] if record.exc_info else None
+    if raised is None or not issubclass(raised, HttpProcessingError):
+        return True
+    _log.debug("refused a request that isn't HTTP: %s", raised.__name__)
+    return False
