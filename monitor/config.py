@@ -5,20 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
-Dbfs = Annotated[float, Field(ge=-120.0, le=0.0)]
+from monitor.fields import (
+    Between,
+    Dbfs,
+    DeviceClass,
+    FilePath,
+    Flag,
+    Form,
+    Host,
+    Number,
+    Port,
+    Probability,
+    Prompts,
+    Seconds,
+    Slug,
+    Slugs,
+    Text,
+    Whole,
+    did_you_mean,
+    finding,
+)
 
 
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Prompts = Annotated[tuple[Prompt, ...], BeforeValidator(_one_or_many)]
+def _with_default(key: str, default: str) -> BeforeValidator:
+    """Let a union's mapping leave out the key that tells its kind."""
+    return BeforeValidator(lambda value: {key: default, **value} if isinstance(value, dict) else value)
 
 
 class Section(BaseModel):
@@ -31,13 +44,13 @@ class MicrophoneSource(Section):
     """An input of the sound card, by name."""
 
     type: Literal["microphone"] = "microphone"
-    device: str | None = None
+    device: Text | None = None
     """Part of the device's name as `sound-monitor devices` lists it; the system's default when absent."""
-    channel: int = Field(default=1, ge=1, le=64)
+    channel: Annotated[Whole, Between(1, 64)] = 1
     """Which channel of the device to listen to, from 1."""
-    block_seconds: float = Field(default=0.05, ge=0.02, le=0.5)
+    block_seconds: Annotated[Number, Between(0.02, 0.5)] = 0.05
     """Length of the blocks in which the sound card delivers."""
-    stuck_seconds: float = Field(default=10.0, ge=1.0, le=3600.0)
+    stuck_seconds: Annotated[Number, Between(1, 3600)] = 10.0
     """Exact zeros, or one constant value, for this long is a muted or broken input."""
 
 
@@ -45,11 +58,11 @@ class FileSource(Section):
     """A recording, played as if it were live."""
 
     type: Literal["file"]
-    path: Path
+    path: FilePath
     """WAV, FLAC, OGG or MP3; relative to the configuration file."""
-    loop: bool = False
+    loop: Flag = False
     """Start again at the end; otherwise the source ends there."""
-    realtime: bool = True
+    realtime: Flag = True
     """Deliver at the recording's own pace; otherwise as fast as the scoring takes it."""
 
 
@@ -57,25 +70,30 @@ class DemoSource(Section):
     """A made-up scene of everyday sounds, for a first look without a microphone."""
 
     type: Literal["demo"]
-    seed: int = Field(default=1, ge=0)
+    seed: Annotated[Whole, Between(0, 2**32 - 1)] = 1
     """The same seed gives the same scene."""
 
 
-SourceConfig = Annotated[MicrophoneSource | FileSource | DemoSource, Field(discriminator="type")]
+SourceConfig = Annotated[
+    MicrophoneSource | FileSource | DemoSource,
+    Field(discriminator="type"),
+    _with_default("type", "microphone"),
+]
+SmoothingSeconds = Annotated[Number, Between(0.05, 3600)]
 
 
 class EmaSmoothing(Section):
     """Exponential moving average; its step response reaches 63 % after `seconds`."""
 
     method: Literal["ema"] = "ema"
-    seconds: Seconds = 0.75
+    seconds: SmoothingSeconds = 0.75
 
 
 class MedianSmoothing(Section):
     """Median of the scores of the last `seconds`."""
 
     method: Literal["median"]
-    seconds: Seconds = 1.5
+    seconds: SmoothingSeconds = 1.5
 
 
 class NoSmoothing(Section):
@@ -84,13 +102,17 @@ class NoSmoothing(Section):
     method: Literal["none"]
 
 
-Smoothing = Annotated[EmaSmoothing | MedianSmoothing | NoSmoothing, Field(discriminator="method")]
+Smoothing = Annotated[
+    EmaSmoothing | MedianSmoothing | NoSmoothing,
+    Field(discriminator="method"),
+    _with_default("method", "ema"),
+]
 
 
 class EventConfig(Section):
     """One sound to listen for."""
 
-    prompts: Prompts = Field(min_length=1)
+    prompts: Annotated[Prompts, Field(min_length=1)]
     """The sound in your own words; several wordings are averaged."""
     negatives: Prompts = ()
     """Sounds that are often mistaken for it, in words; they take probability away from this event only."""
@@ -99,7 +121,9 @@ class EventConfig(Section):
     off_threshold: Probability | None = None
     """The event ends when the smoothed score was below this for `min_off_seconds`; default: 0.7 of on."""
     min_on_seconds: Seconds = 0.0
+    """Shorter than this, a high score doesn't begin an event."""
     min_off_seconds: Seconds = 1.0
+    """Shorter than this, a low score doesn't end an event."""
     cooldown_seconds: Seconds = 0.0
     """After an end, the event can't begin again for this long."""
     max_duration_seconds: Seconds | None = None
@@ -108,9 +132,9 @@ class EventConfig(Section):
     """Overrides the common `smoothing`."""
     min_level_dbfs: Dbfs | None = None
     """Windows quieter than this score 0; overrides the common gate of `windows`."""
-    device_class: str | None = Field(default=None, pattern=r"^[a-z_]+$")
+    device_class: DeviceClass | None = None
     """Home Assistant's device class for the binary sensor."""
-    sources: tuple[Slug, ...] | None = Field(default=None, min_length=1)
+    sources: Annotated[Slugs, Field(min_length=1)] | None = None
     """Listen for it on these sources only; default: all."""
 
     @property
@@ -121,42 +145,36 @@ class EventConfig(Section):
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
         if self.off_threshold is not None and self.off_threshold > self.on_threshold:
-            msg = (
-                f"off_threshold {self.off_threshold:g} is above on_threshold {self.on_threshold:g}; lower it"
-            )
-            raise ValueError(msg)
+            raise finding(f"is above on_threshold ({self.on_threshold:g}); lower it", "off_threshold")
         return self
 
 
-def _short_form(value: object) -> object:
-    return (
-        {"prompts": [value]}
-        if isinstance(value, str)
-        else {"prompts": value}
-        if isinstance(value, list)
-        else value
-    )
+def short_form(value: object) -> object:
+    """Write an event given by its prompts alone as a mapping."""
+    return {"prompts": value} if isinstance(value, str | list) else value
 
 
 class EncoderConfig(Section):
     """The model that turns sound and words into embeddings."""
 
-    model: str = Field(default="compact", min_length=1)
+    model: Text = "compact"
     """`compact` (built in), a hub name such as `laion/clap-htsat-unfused`, or a folder."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where it runs; auto takes the graphics card when there is one."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """float32 is exact; the half types are faster and drift by up to about 0.01 in score."""
-    threads: int = Field(default=1, ge=1, le=256)
+    threads: Annotated[Whole, Between(1, 256)] = 1
     """CPU threads of the model."""
-    max_batch: int = Field(default=64, ge=1, le=4096)
+    max_batch: Annotated[Whole, Between(1, 4096)] = 64
     """Windows scored together at most."""
 
 
 class WindowsConfig(Section):
     """How the sound is cut."""
 
-    window_seconds: float = Field(default=2.0, ge=0.5, le=10.0)
-    hop_seconds: float = Field(default=0.5, ge=0.1, le=10.0)
+    window_seconds: Annotated[Number, Between(0.5, 10)] = 2.0
+    """Length of sound that is scored at once; the event should fill much of it."""
+    hop_seconds: Annotated[Number, Between(0.1, 10)] = 0.5
     """A window starts every hop; at most the window, so that no sound falls between two."""
     min_level_dbfs: Dbfs = -70.0
     """Windows whose newest hop is quieter than this aren't scored: every event gets 0."""
@@ -164,49 +182,68 @@ class WindowsConfig(Section):
     @model_validator(mode="after")
     def _hop_fits(self) -> Self:
         if self.hop_seconds > self.window_seconds:
-            msg = (
-                f"hop_seconds {self.hop_seconds:g} is longer than window_seconds {self.window_seconds:g}: "
-                "sounds between windows would be missed; lower it"
+            says = (
+                f"is longer than window_seconds ({self.window_seconds:g}): sounds would be missed; lower it"
             )
-            raise ValueError(msg)
+            raise finding(says, "hop_seconds")
         return self
 
 
 class TlsConfig(Section):
     """Encryption towards the broker; the host name is always checked."""
 
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     """Certificate authority to trust; the system's when absent."""
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    cert_file: FilePath | None = None
+    """The client's certificate, where the broker wants one."""
+    key_file: FilePath | None = None
+    """The key of `cert_file`."""
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            msg = "cert_file and key_file belong together; give both or neither"
-            raise ValueError(msg)
+        given = {"cert_file": self.cert_file, "key_file": self.key_file}
+        for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if given[key] is not None and given[other] is None:
+                raise finding(f"needs {other} beside it; give both or neither", key)
         return self
 
 
 class MqttConfig(Section):
     """Where the events are published."""
 
-    broker: str = Field(default="embedded", min_length=1)
+    broker: Host = "embedded"
     """`embedded` (a broker inside this process, on loopback) or a host name or address."""
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: Port | None = None
     """Default: 1883, or 8883 with `tls`."""
-    username: str | None = None
-    password: str | None = Field(default=None, repr=False)
-    password_file: Path | None = None
+    username: Text | None = None
+    """The broker's user."""
+    password: Text | None = Field(default=None, repr=False)
+    """Better kept in `password_file` or in `${VARIABLE}`."""
+    password_file: FilePath | None = None
     """The first line of this file is the password; beats `password`. Default: systemd's credential
     `mqtt-password` where there is one."""
     tls: TlsConfig | None = None
-    client_id: str = Field(default="sound-monitor", min_length=1, max_length=128)
-    prefix: str = Field(default="sound-monitor", pattern=r"^[^#+/\s]+(/[^#+/\s]+)*$")
+    """Encrypt; `{}` trusts the system's authorities."""
+    client_id: Annotated[Text, Field(max_length=128)] = "sound-monitor"
+    """Must differ between the broker's clients."""
+    prefix: Annotated[
+        Text,
+        Form(
+            r"[^#+/\s$][^#+/\s]*(/[^#+/\s]+)*",
+            "is not a topic; write it without spaces, #, +, a leading $ and empty levels",
+        ),
+    ] = "sound-monitor"
     """First part of every topic."""
-    version: Literal["3.1.1", "5"] = "3.1.1"
-    keepalive_seconds: int = Field(default=15, ge=5, le=600)
-    publish_scores: bool = False
+    version: Annotated[
+        Literal["3.1.1", "5"],
+        BeforeValidator(
+            lambda value: "5" if value == 5 else value, json_schema_input_type=Literal["3.1.1", "5", 5]
+        ),
+    ] = "3.1.1"
+    """Of the MQTT protocol."""
+    keepalive_seconds: Annotated[Whole, Between(5, 600)] = 15
+    """A broker silent for about this long counts as lost."""
+    publish_scores: Flag = False
     """Publish every smoothed score and level too (QoS 0, not retained)."""
 
     @property
@@ -214,22 +251,35 @@ class MqttConfig(Section):
         """The port, or the default for its kind."""
         return self.port or (8883 if self.tls else 1883)
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tls and self.broker == "embedded":
+            raise finding("goes with a broker of your own, not with the embedded one; remove it", "tls")
+        for key in ("password", "password_file"):
+            if getattr(self, key) is not None and self.username is None and self.version == "3.1.1":
+                raise finding("needs username beside it; add it", key)
+        return self
+
 
 class OutboxConfig(Section):
     """Events that the broker hasn't acknowledged yet."""
 
     path: Path = Path("outbox.db")
     """SQLite file, relative to the state directory."""
-    max_events: int = Field(default=100_000, ge=100)
-    max_age_days: float = Field(default=7.0, gt=0.0, le=365.0)
+    max_events: Annotated[Whole, Between(100, 10_000_000)] = 100_000
+    """The oldest are dropped beyond this, and counted."""
+    max_age_days: Annotated[Number, Between(0.01, 365)] = 7.0
+    """Older ones are dropped, and counted."""
 
 
 class HttpConfig(Section):
     """The page, the metrics and the health check."""
 
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = Field(default=9464, ge=0, le=65535)
+    enabled: Flag = True
+    """false opens no port."""
+    host: Host = "127.0.0.1"
+    """Address to listen on; anything but loopback shows the page to the network, without a password."""
+    port: Annotated[Whole, Between(0, 65_535)] = 9464
     """0 takes any free port."""
 
 
@@ -237,7 +287,9 @@ class LogConfig(Section):
     """What is logged, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious lines that are shown."""
     format: Literal["text", "json"] = "text"
+    """json: one object a line, for log collectors."""
 
 
 DEFAULT_BACKGROUND: tuple[str, ...] = (
@@ -255,20 +307,26 @@ class Config(Section):
     """The whole configuration file."""
 
     sources: dict[Slug, SourceConfig] = Field(min_length=1, max_length=1024)
-    events: dict[Slug, Annotated[EventConfig, BeforeValidator(_short_form)]] = Field(min_length=1)
-    background: Prompts = Field(default=DEFAULT_BACKGROUND, min_length=1)
+    """What is listened to, by names of your choice."""
+    events: dict[
+        Slug,
+        Annotated[EventConfig, BeforeValidator(short_form, json_schema_input_type=EventConfig | Prompts)],
+    ] = Field(min_length=1, max_length=1024)
+    """What is listened for, by names of your choice: `dog_bark: a dog barking`, a list, or in full."""
+    background: Annotated[Prompts, Field(min_length=1)] = DEFAULT_BACKGROUND
     """What the room sounds like when none of the events is there."""
     scoring: Literal["independent", "exclusive"] = "independent"
     """independent: each event against its negatives and the background; exclusive: softmax over all."""
     encoder: EncoderConfig = EncoderConfig()
     windows: WindowsConfig = WindowsConfig()
     smoothing: Smoothing = EmaSmoothing()
+    """How scores are steadied before they are compared with thresholds."""
     mqtt: MqttConfig | None = MqttConfig()
     """null turns MQTT off."""
     outbox: OutboxConfig = OutboxConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
-    state_directory: Path | None = None
+    state_directory: FilePath | None = None
     """Where the outbox lies. Default: $STATE_DIRECTORY (systemd), else ~/.local/state/sound-monitor."""
 
     def smoothing_of(self, event: str) -> EmaSmoothing | MedianSmoothing | NoSmoothing:
@@ -283,9 +341,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _event_sources_exist(self) -> Self:
         for name, event in self.events.items():
-            for source in event.sources or ():
+            for index, source in enumerate(event.sources or ()):
                 if source not in self.sources:
                     known = ", ".join(self.sources)
-                    msg = f"events.{name}.sources: {source!r} is not one of the sources ({known})"
-                    raise ValueError(msg)
+                    says = f"is not one of the sources ({known}){did_you_mean(source, self.sources)}"
+                    raise finding(says, "events", name, "sources", index)
         return self
