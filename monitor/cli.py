@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from monitor import __version__
@@ -30,12 +30,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     except MonitorError as error:
         print(f"sound-monitor: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(FAILED)
+    except ExceptionGroup as group:
+        known, unknown = group.split(MonitorError)
+        if unknown is not None or known is None:
+            raise
+        for line in dict.fromkeys(str(error) for error in _leaves(known)):
+            print(f"sound-monitor: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has had enough; Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
+
+
+def _leaves(group: ExceptionGroup[MonitorError]) -> Iterator[MonitorError]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -169,9 +184,9 @@ def _devices(arguments: argparse.Namespace) -> int:
 
 def _replay(arguments: argparse.Namespace) -> int:
     from monitor.config_file import load_config  # noqa: PLC0415
-    from monitor.replay import replay  # noqa: PLC0415
+    from monitor.replay import print_replay  # noqa: PLC0415
 
-    asyncio.run(replay(load_config(arguments.config), arguments.files, arguments.scores))
+    asyncio.run(print_replay(load_config(arguments.config), arguments.files, arguments.scores))
     return OK
 
 

@@ -14,7 +14,8 @@ from monitor.types import FloatArray
 def normalise(vectors: FloatArray) -> FloatArray:
     """Scale rows to unit length; zero rows stay zero. Shape (..., D) to the same."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    unit: FloatArray = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return unit
 
 
 def prompts_of(config: Config) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ class Head:
         return scores
 
     def _independent(self, embeddings: FloatArray) -> FloatArray:
-        scaled = embeddings * np.float32(self.logit_scale)
+        scaled = (embeddings * self.logit_scale).astype(np.float32)
         positive = scaled @ self.prototypes.T
         against = np.repeat(_log_sum_exp(scaled @ self.background.T)[:, None], positive.shape[1], axis=1)
         for index, vectors in enumerate(self.negatives):

@@ -11,11 +11,13 @@ from monitor.batching import Batcher
 from monitor.config import SourceConfig, WindowsConfig
 from monitor.errors import SourceError
 from monitor.metrics import Metrics
-from monitor.sources import open_source
 from monitor.status import DropReason, RestartReason, SourceState, SourceStatus
 from monitor.supervise import Supervisor
 from monitor.types import AudioBlock, Source, Window
 from monitor.windows import WindowCutter
+
+OpenSource = Callable[[str, SourceConfig, int], Source]
+"""Makes a source by name, configuration and sample rate; see `monitor.sources.open_source`."""
 
 # Longer than any hop and any pause that a healthy source makes.
 _PROGRESS_SECONDS = 15.0
@@ -33,6 +35,7 @@ class Listener:
         batcher: Batcher,
         metrics: Metrics,
         *,
+        open_source: OpenSource,
         lossless: bool,
         changed: Callable[[str, bool], Awaitable[None]],
     ) -> None:
@@ -42,9 +45,11 @@ class Listener:
         self._rate_hz = rate_hz
         self._batcher = batcher
         self._metrics = metrics
+        self._open_source = open_source
         self._lossless = lossless
         self._changed = changed
         self._online = False
+        self._ended = False
         self._delivered = False
         self._problem: str | None = None
         self._last_audio_at: float | None = None
@@ -57,15 +62,17 @@ class Listener:
         self._dropped: Counter[DropReason] = Counter()
         self._audio_progress = time.monotonic()
         self._score_progress = self._audio_progress
-        self._supervisor = Supervisor(f"source {name}", (SourceError,))
+        self._supervisor = Supervisor(f"source {name}", () if lossless else (SourceError,))
 
     async def run(self) -> None:
         """Listen until the source ends of itself, as a file does; a lost source is opened again."""
         await self._supervisor.run(self._attempt, self._failed)
+        self._problem = "has ended"
+        self._ended = True
 
     async def _attempt(self) -> None:
         self._delivered = False
-        source = open_source(self.name, self.config, self._rate_hz)
+        source = self._open_source(self.name, self.config, self._rate_hz)
         cutter = WindowCutter(
             self.name, self._rate_hz, self._windows.window_seconds, self._windows.hop_seconds
         )
@@ -146,6 +153,12 @@ class Listener:
         if now - self._score_progress > patience:
             return f"source {self.name}: no scores for {now - self._score_progress:.0f} s"
         return None
+
+    def silence(self) -> str | None:
+        """Tell why there is no sound or no score of it; None while all is well, and once a file has ended."""
+        if self._online or self._ended:
+            return self.stall()
+        return f"source {self.name}: {self._problem or 'is being opened'}"
 
     def status(self) -> SourceStatus:
         """Describe the source as it is now."""

@@ -14,9 +14,10 @@ import numpy as np
 from monitor.batching import Batcher
 from monitor.config import Config
 from monitor.detection import Detector
-from monitor.listening import Listener, cancel
+from monitor.listening import Listener, OpenSource, cancel
 from monitor.metrics import Metrics
 from monitor.scoring import Scorer
+from monitor.sources import open_source
 from monitor.status import RECENT_EVENTS, SourceStatus
 from monitor.types import Activity, Event, Reason, Scores, Window
 
@@ -37,7 +38,8 @@ class Outlet(Protocol):
 class Pipeline:
     """Runs until every source has ended of itself or `stop` is called.
 
-    lossless: every window is scored, however long it takes (replay); else the newest wins (live).
+    lossless: every window is scored, however long it takes, and a source that fails ends the run (replay);
+    else the newest window wins, and the source is opened again (live).
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Pipeline:
         metrics: Metrics,
         *,
         lossless: bool = False,
+        open_source: OpenSource = open_source,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
@@ -56,6 +59,7 @@ class Pipeline:
         self._outlet = outlet
         self._metrics = metrics
         self._lossless = lossless
+        self._open_source = open_source
         self._clock = clock
         self._new_id = new_id
         self._batcher = Batcher(config.encoder.max_batch)
@@ -90,6 +94,7 @@ class Pipeline:
             self._scorer.encoder.rate_hz,
             self._batcher,
             self._metrics,
+            open_source=self._open_source,
             lossless=self._lossless,
             changed=self._source_changed,
         )
@@ -185,6 +190,10 @@ class Pipeline:
     def stall(self) -> str | None:
         """Tell which open source makes no progress; None while all do."""
         return next((text for each in self._listeners.values() if (text := each.stall())), None)
+
+    def silent_sources(self) -> list[str]:
+        """Tell of every source that should deliver sound and scores now and doesn't."""
+        return [text for each in self._listeners.values() if (text := each.silence())]
 
     def source_statuses(self) -> tuple[SourceStatus, ...]:
         """Describe every source, in the configuration's order."""

@@ -1,0 +1,226 @@
+"""`sound-monitor run`: the pipeline as a service, with signals, reload, watchdog and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from monitor import __version__, log
+from monitor.config import Config
+from monitor.config_file import load_config
+from monitor.errors import ConfigError, MonitorError, SinkError
+from monitor.metrics import Metrics
+from monitor.outlets import LogOutlet, MqttOutlet, mqtt_outlet
+from monitor.pipeline import Pipeline
+from monitor.rules import event_in_words, windows_in_words
+from monitor.scoring import Scorer
+from monitor.status import EncoderStatus, EventRule, OutboxStatus, ReloadStatus, Status
+from monitor.systemd import Notifier
+from monitor.web.server import serve
+
+_log = logging.getLogger(__name__)
+
+_OBSERVE_SECONDS = 1.0
+_NEEDS_RESTART = ("mqtt", "http", "outbox", "state_directory")
+
+
+def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
+    """Run until SIGTERM or SIGINT, or until every source has ended; return the exit status."""
+    config = load_config(path, overlays=overlays)
+    log.setup(config.log)
+    asyncio.run(Daemon(config, path, overlays).run())
+    return 0
+
+
+def state_directory(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the daemon keeps what must outlive it, made if it isn't there; raises SinkError."""
+    named = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    home = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    directory = config.state_directory or Path(named or Path(home) / "sound-monitor")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"state_directory {str(directory)!r} can't be made: {error.strerror}; name another in the configuration"
+        raise SinkError(msg) from None
+    return directory
+
+
+class Daemon:
+    """Owns everything that lives as long as the process."""
+
+    def __init__(self, config: Config, path: Path, overlays: Sequence[Path]) -> None:
+        self._config = config
+        self._path = path
+        self._overlays = overlays
+        self._started_at = time.time()
+        self._registry = CollectorRegistry()
+        self._metrics = Metrics(self._registry, config)
+        self._scorer = Scorer()
+        self._pipeline: Pipeline | None = None
+        self._outlet: LogOutlet | MqttOutlet = LogOutlet()
+        self._reload = ReloadStatus(ok=True, at=self._started_at)
+        self._metrics.reload(ok=True, at=self._started_at)
+        self._stop = asyncio.Event()
+        self._hangup = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop; raises MonitorError for what the user can mend."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        stopping = asyncio.create_task(self._stop.wait())
+        serving = asyncio.create_task(self._serve())
+        # A stop during the start cancels it; once there is a pipeline, it ends in order instead.
+        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if self._pipeline is None and not serving.done():
+            _log.info("stopping before the start was done")
+            serving.cancel()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+        finally:
+            stopping.cancel()
+            self._scorer.close()
+
+    async def _serve(self) -> None:
+        with Notifier() as notifier:
+            async with contextlib.AsyncExitStack() as stack:
+                config = self._config
+                if config.mqtt is not None:
+                    self._outlet = await stack.enter_async_context(
+                        mqtt_outlet(config, state_directory(config))
+                    )
+                if config.http.enabled:
+                    server = await stack.enter_async_context(
+                        serve(config.http, self._registry, self._status, self._healthy)
+                    )
+                    _log.info("page and metrics at %s", server.url)
+                notifier.status("loading the model")
+                self._scorer.use(await self._scorer.prepare(config))
+                self._tell_model()
+                await self._listen(notifier)
+            _log.info("stopped")
+
+    async def _listen(self, notifier: Notifier) -> None:
+        pipeline = Pipeline(self._config, self._scorer, self._outlet, self._metrics)
+        self._pipeline = pipeline
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(pipeline.run())
+            helpers = [
+                group.create_task(self._observe()),
+                group.create_task(self._reload_on_hangup(pipeline, notifier)),
+                group.create_task(self._feed_watchdog(pipeline, notifier)),
+                group.create_task(self._stop_on_signal(pipeline, notifier)),
+            ]
+            # What was made during the start stays: the collector needn't look at it ever again.
+            gc.collect()
+            gc.freeze()
+            notifier.ready(self._summary())
+            _log.info("listening: %s", self._summary())
+            await running
+            for helper in helpers:
+                helper.cancel()
+        if not self._stop.is_set():
+            _log.info("every source has ended")
+
+    async def _stop_on_signal(self, pipeline: Pipeline, notifier: Notifier) -> None:
+        await self._stop.wait()
+        _log.info("stopping: ending events and telling the broker")
+        notifier.stopping()
+        pipeline.stop()
+
+    async def _feed_watchdog(self, pipeline: Pipeline, notifier: Notifier) -> None:
+        while True:
+            await asyncio.sleep(notifier.watchdog_interval or 60.0)
+            stall = pipeline.stall()
+            if stall is None:
+                notifier.watchdog()
+            else:
+                _log.error("no progress: %s", stall)
+
+    async def _observe(self) -> None:
+        while True:
+            backlog = self._outlet.backlog
+            self._metrics.outbox(backlog.pending, backlog.oldest_time)
+            self._metrics.mqtt(bool(self._outlet.connected))
+            self._metrics.publish_failures(self._outlet.publish_failures)
+            await asyncio.sleep(_OBSERVE_SECONDS)
+
+    async def _reload_on_hangup(self, pipeline: Pipeline, notifier: Notifier) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            notifier.reloading()
+            try:
+                config = await asyncio.to_thread(load_config, self._path, overlays=self._overlays)
+                kept = {name: getattr(self._config, name) for name in _NEEDS_RESTART}
+                changed = [name for name, value in kept.items() if getattr(config, name) != value]
+                config = config.model_copy(update=kept)
+                await pipeline.apply(config)
+            except MonitorError as error:
+                self._reload = ReloadStatus(ok=False, at=time.time(), problem=str(error))
+                for line in error.lines if isinstance(error, ConfigError) else [str(error)]:
+                    _log.error("the configuration stays as it was: %s", line)
+            else:
+                self._config = config
+                self._outlet.configure(config)
+                self._tell_model()
+                log.setup(config.log)
+                self._reload = ReloadStatus(ok=True, at=time.time())
+                _log.info("configuration reloaded: %s", self._summary())
+                for name in changed:
+                    _log.warning("%s: its changes take effect at the next restart", name)
+            self._metrics.reload(ok=self._reload.ok, at=self._reload.at)
+            notifier.ready(self._summary())
+
+    def _summary(self) -> str:
+        sources, events = len(self._config.sources), len(self._config.events)
+        return (
+            f"{sources} source{'s' if sources != 1 else ''}, {events} event{'s' if events != 1 else ''}, "
+            f"encoder {self._scorer.encoder.identity}"
+        )
+
+    def _tell_model(self) -> None:
+        encoder = self._scorer.encoder
+        self._metrics.model(encoder.identity, encoder.device, self._config.encoder.dtype)
+
+    def _healthy(self) -> tuple[bool, str]:
+        if self._pipeline is None:
+            return False, "starting: the model is being loaded"
+        silent = self._pipeline.silent_sources()
+        return not silent, "; ".join(silent)
+
+    def _status(self) -> Status:
+        config, pipeline = self._config, self._pipeline
+        encoder = None
+        if pipeline is not None:
+            model = self._scorer.encoder
+            encoder = EncoderStatus(model.identity, model.device, config.encoder.dtype)
+        backlog = self._outlet.backlog
+        return Status(
+            at=time.time(),
+            version=__version__,
+            started_at=self._started_at,
+            encoder=encoder,
+            windows=windows_in_words(config),
+            sources=pipeline.source_statuses() if pipeline else (),
+            events=tuple(
+                EventRule(name, event.on_threshold, event.off, event_in_words(config, name))
+                for name, event in config.events.items()
+            ),
+            activities=pipeline.activities() if pipeline else (),
+            recent=tuple(pipeline.recent) if pipeline else (),
+            mqtt_connected=self._outlet.connected,
+            outbox=OutboxStatus(backlog.pending, backlog.oldest_time),
+            reload=self._reload,
+        )

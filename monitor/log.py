@@ -1,0 +1,62 @@
+"""What the log looks like: one line a record, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+
+from monitor.config import LogConfig
+
+# Libraries that tell at INFO what their users tell in their own words.
+_CHATTY = ("aiohttp", "amqtt", "asyncio", "httpx", "huggingface_hub", "transformers", "transitions")
+
+
+def setup(config: LogConfig) -> None:
+    """Log to standard error as configured; under systemd without a time, which the journal has."""
+    handler = logging.StreamHandler(sys.stderr)
+    in_journal = "JOURNAL_STREAM" in os.environ
+    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter(in_journal=in_journal))
+    logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.captureWarnings(capture=True)
+
+
+def _one_line(text: str) -> str:
+    """Escape what would begin a new line or move the cursor, so that no input can forge a record."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00 warning monitor.listening: text`; only a traceback takes more than one line."""
+
+    def __init__(self, *, in_journal: bool) -> None:
+        super().__init__()
+        self._in_journal = in_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = f"{record.levelname.lower()} {record.name.removeprefix('monitor.')}"
+        if not self._in_journal:
+            head = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))} {head}"
+        text = f"{head}: {_one_line(record.getMessage())}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (Unix seconds), level, logger, message, and traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)

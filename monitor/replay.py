@@ -1,0 +1,154 @@
+"""`sound-monitor replay`: recordings through the real path, lossless, as fast as possible."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import soundfile
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monitor.config import Config, FileSource, SourceConfig
+from monitor.errors import SinkError
+from monitor.metrics import Metrics
+from monitor.pipeline import Pipeline
+from monitor.scoring import Scorer
+from monitor.sinks.messages import event_fields
+from monitor.sources.file import Recording
+from monitor.types import Activity, Event, Scores, Source
+
+# Files that are open together: enough to fill batches, few enough for any limit of file handles.
+_TOGETHER = 16
+
+
+class Observer(Protocol):
+    """Sees what a replay gives, in the order of each file's time; times are seconds from its beginning."""
+
+    def event(self, file: Path, event: Event) -> None:
+        """See a start or an end."""
+
+    def scores(self, file: Path, scores: Scores, activities: Sequence[Activity]) -> None:
+        """See the scores of one window; `scores.values` aligned to the configured events."""
+
+
+class _Relay:
+    """A pipeline's outlet that knows which file a source stands for."""
+
+    def __init__(
+        self, files: Mapping[str, Path], observer: Observer, progress: Callable[[float], None]
+    ) -> None:
+        self._files = files
+        self._observer = observer
+        self._progress = progress
+        self._seen = dict.fromkeys(files, 0.0)
+
+    async def deliver(self, event: Event) -> None:
+        self._observer.event(self._files[event.source], event)
+
+    def source_changed(self, source: str, online: bool) -> None:
+        pass
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        self._observer.scores(self._files[scores.source], scores, activities)
+        self._progress(scores.end_time - self._seen[scores.source])
+        self._seen[scores.source] = scores.end_time
+
+
+def slugs(files: Sequence[Path]) -> dict[str, Path]:
+    """Name each file by a slug made of its stem, numbered where two would be the same."""
+    named: dict[str, Path] = {}
+    for file in files:
+        stem = re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")[:56] or "file"
+        slug, number = stem, 2
+        while slug in named:
+            slug, number = f"{stem}_{number}", number + 1
+        named[slug] = file
+    return named
+
+
+def _duration_seconds(file: Path) -> float:
+    """Length that the file says; 0 where it can't be read, which the replay itself reports."""
+    try:
+        return float(soundfile.info(file).duration)
+    except (soundfile.LibsndfileError, OSError):
+        return 0.0
+
+
+async def replay(config: Config, files: Sequence[Path], observer: Observer, scorer: Scorer) -> None:
+    """Run every file through windows, scoring, smoothing and the state machines, and tell the observer.
+
+    All events are listened for, whatever sources they name. Raises SourceError for a file that can't be
+    read or is damaged, EncoderError for a model that can't be loaded or run.
+    """
+    events = {name: event.model_copy(update={"sources": None}) for name, event in config.events.items()}
+    config = config.model_copy(update={"events": events})
+    scorer.use(await scorer.prepare(config))
+    named = list(slugs(files).items())
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("replaying", total=sum(map(_duration_seconds, files)) or None)
+        for first in range(0, len(named), _TOGETHER):
+            group = dict(named[first : first + _TOGETHER])
+            relay = _Relay(group, observer, lambda seconds: progress.advance(task, seconds))
+            await _replay_together(config, group, relay, scorer)
+
+
+async def _replay_together(config: Config, files: Mapping[str, Path], relay: _Relay, scorer: Scorer) -> None:
+    sources = {slug: FileSource(type="file", path=file, realtime=False) for slug, file in files.items()}
+    config = config.model_copy(update={"sources": sources})
+    metrics = Metrics(CollectorRegistry(), config)
+    await Pipeline(config, scorer, relay, metrics, lossless=True, open_source=_from_zero).run()
+
+
+def _from_zero(name: str, config: SourceConfig, rate_hz: int) -> Source:
+    if not isinstance(config, FileSource):
+        msg = f"only recordings can be replayed, not a source of type {config.type}"
+        raise TypeError(msg)
+    return Recording(name, config, rate_hz, anchor=0.0)
+
+
+class Printer:
+    """Events as JSON lines, and if wanted the timeline of the scores that are decided on as TSV."""
+
+    def __init__(self, config: Config, out: TextIO, scores: TextIO | None) -> None:
+        self._out = out
+        self._table: Any = None
+        if scores is not None:
+            self._table = csv.writer(scores, dialect="excel-tab", lineterminator="\n")
+            self._table.writerow(["source", "time", *config.events])
+
+    def event(self, file: Path, event: Event) -> None:
+        """Print it."""
+        self._out.write(json.dumps({"file": str(file), **event_fields(event)}, ensure_ascii=False) + "\n")
+
+    def scores(self, file: Path, scores: Scores, activities: Sequence[Activity]) -> None:
+        """Write a row: file, end of the window in seconds from the file's beginning, smoothed scores."""
+        if self._table is not None:
+            smooth = [f"{activity.smooth:.6g}" for activity in activities]
+            self._table.writerow([str(file), f"{scores.end_time:.3f}", *smooth])
+
+
+async def print_replay(config: Config, files: Sequence[Path], scores: Path | None) -> None:
+    """Do what the command says."""
+    with ExitStack() as stack:
+        table = None
+        if scores is not None:
+            try:
+                table = stack.enter_context(scores.open("w", encoding="utf-8", newline=""))
+            except OSError as error:
+                msg = f"--scores {str(scores)!r} can't be written: {error.strerror}"
+                raise SinkError(msg) from None
+        scorer = Scorer()
+        stack.callback(scorer.close)
+        await replay(config, files, Printer(config, sys.stdout, table), scorer)
