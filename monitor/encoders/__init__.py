@@ -1,0 +1,17 @@
+"""Models that turn sounds and words into embeddings of one space."""
+
+from __future__ import annotations
+
+from monitor.config import EncoderConfig
+from monitor.types import Encoder
+
+
+def load_encoder(config: EncoderConfig) -> Encoder:
+    """Load the configured model, in the thread that is going to own it; raises EncoderError."""
+    if config.model == "compact":
+        from monitor.encoders.compact import CompactEncoder  # noqa: PLC0415 - loading torch takes seconds
+
+        return CompactEncoder.load(threads=config.threads, device=config.device)
+    from monitor.encoders.clap import ClapEncoder  # noqa: PLC0415 - loading transformers takes longer
+
+    return ClapEncoder.load(config)

@@ -1,0 +1,338 @@
+"""CLAP's audio tower, rewritten to do nothing twice; equal to transformers' own.
+
+Tokens are kept in the order in which the next block attends: window by window, and within a window image by
+image. So a cyclic shift, a partition or a patch merge is one gather, and a batch needs no copies of the shift
+masks; they, the position biases and the stretch to the image's size are calculated once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+SHIFTED_APART = -100.0
+"""What transformers adds to the attention between tokens that only the cyclic shift made neighbours."""
+TOLERANCE = 1e-5
+"""Largest difference of a unit-length embedding from transformers' own that passes for rounding."""
+
+
+class UnrecognisedTowerError(Exception):
+    """The checkpoint's audio tower isn't the one that is rewritten here."""
+
+
+class Tower(Protocol):
+    """Log-mel in, embedding out."""
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the weights, and calculate in `dtype` from now on."""
+
+    def __call__(self, log_mel: Tensor) -> Tensor:
+        """Embed (B, frames, mels) float32 decibels: (B, D) float32, of any length."""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How the tokens of a square image lie in attention windows, cyclically shifted or not."""
+
+    side: int
+    window: int
+    shift: int
+
+    def __post_init__(self) -> None:
+        if self.side % self.window:
+            msg = f"{self.side} x {self.side} tokens don't divide into windows of {self.window}"
+            raise UnrecognisedTowerError(msg)
+
+    def _partition(self, image: Tensor) -> Tensor:
+        count = self.side // self.window
+        shifted = image.roll((-self.shift, -self.shift), (0, 1))
+        windows = shifted.view(count, self.window, count, self.window).transpose(1, 2)
+        return windows.reshape(count * count, self.window**2)
+
+    def groups(self) -> list[tuple[Tensor, Tensor]]:
+        """Windows that share a shift mask: ((windows, tokens) raster places, (tokens, tokens) mask) each."""
+        places = self._partition(torch.arange(self.side**2).view(self.side, self.side))
+        if not self.shift:
+            return [(places, torch.zeros(self.window**2, self.window**2))]
+        wrapped = (torch.arange(self.side) < self.shift).long()
+        regions = self._partition(2 * wrapped[:, None] + wrapped[None, :])
+        masks = torch.where(regions[:, :, None] == regions[:, None, :], 0.0, SHIFTED_APART)
+        kinds, kind_of = torch.unique(masks, dim=0, return_inverse=True)
+        return [(places[kind_of == kind], kinds[kind]) for kind in range(len(kinds))]
+
+    def order(self) -> Tensor:
+        """Raster places of the tokens, (windows, tokens), in the order in which this grid attends."""
+        return torch.cat([places for places, _ in self.groups()])
+
+
+def _move(source: _Grid, wanted: Tensor) -> Callable[[int], Tensor]:
+    """Return what tells, per batch size, the rows of `source` to gather for `wanted` places (windows, n)."""
+    slot_of = torch.empty(source.side**2, dtype=torch.long)
+    slot_of[source.order().flatten()] = torch.arange(source.side**2)
+    slots = slot_of[wanted]
+    tokens = source.window**2
+
+    def rows(batch: int) -> Tensor:
+        window, token = slots // tokens, slots % tokens
+        image = torch.arange(batch)[None, :, None]
+        return ((window[:, None, :] * batch + image) * tokens + token[:, None, :]).flatten()
+
+    return rows
+
+
+def _merged(side: int, order: Tensor) -> Tensor:
+    """Raster places of the 2 x 2 tokens that make each of the next, smaller, image: (windows, 4 tokens)."""
+    row, column = order // (side // 2), order % (side // 2)
+    corners = [(2 * row + down) * side + 2 * column + right for right in (0, 1) for down in (0, 1)]
+    return torch.stack(corners, dim=-1).flatten(1)
+
+
+class _Block(nn.Module):
+    """One transformer block of one stage; tokens stay in its grid's order."""
+
+    def __init__(self, layer: Any, grid: _Grid) -> None:
+        super().__init__()
+        attention = layer.attention.self
+        self.heads: int = attention.num_attention_heads
+        self.tokens = grid.window**2
+        self.norm_attention = layer.layernorm_before
+        self.qkv = _side_by_side([attention.query, attention.key, attention.value])
+        self.out = layer.attention.output.dense
+        self.norm_mlp = layer.layernorm_after
+        self.expand = layer.intermediate.dense
+        self.activation = layer.intermediate.intermediate_act_fn
+        self.contract = layer.output.dense
+        index = attention.relative_position_index
+        if tuple(index.shape) != (self.tokens, self.tokens):
+            msg = f"position biases of shape {tuple(index.shape)} for windows of {self.tokens} tokens"
+            raise UnrecognisedTowerError(msg)
+        bias = attention.relative_position_bias_table.detach()[index].permute(2, 0, 1)
+        groups = grid.groups()
+        self.counts = [len(places) for places, _ in groups]
+        self.biases = nn.Buffer(torch.stack([bias + mask for _, mask in groups])[:, None])
+
+    def forward(self, x: Tensor, batch: int) -> Tensor:
+        """Tokens (windows * batch * tokens, C) to the same."""
+        qkv = self.qkv(self.norm_attention(x)).view(-1, self.tokens, 3, self.heads, x.shape[1] // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        parts = []
+        start = 0
+        for count, bias in zip(self.counts, self.biases, strict=True):
+            rows = slice(start, start := start + count * batch)
+            heard = F.scaled_dot_product_attention(query[rows], key[rows], value[rows], bias)
+            parts.append(heard.transpose(1, 2).reshape(-1, x.shape[1]))
+        x = x + self.out(torch.cat(parts) if len(parts) > 1 else parts[0])
+        changed: Tensor = self.contract(self.activation(self.expand(self.norm_mlp(x))))
+        return x + changed
+
+
+class _Merge(nn.Module):
+    """Four tokens to one of twice the channels."""
+
+    def __init__(self, merging: Any) -> None:
+        super().__init__()
+        self.norm = merging.norm
+        self.reduction = merging.reduction
+
+    def forward(self, x: Tensor, _batch: int) -> Tensor:
+        """(4 N, C), each four in a row, to (N, 2 C)."""
+        reduced: Tensor = self.reduction(self.norm(x.view(-1, 4 * x.shape[1])))
+        return reduced
+
+
+def _side_by_side(layers: Sequence[nn.Linear]) -> nn.Linear:
+    has_bias = layers[0].bias is not None
+    with torch.device("meta"):
+        joined = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), bias=has_bias)
+    joined.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
+    if has_bias:
+        joined.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
+    return joined
+
+
+def _resizing(size_in: int, size_out: int) -> Tensor:
+    """Return torch's bicubic interpolation with aligned corners as a matrix (size_out, size_in)."""
+    if size_in > size_out:
+        msg = f"{size_in} frames don't fit into {size_out}"
+        raise UnrecognisedTowerError(msg)
+    unit = torch.eye(size_in)
+    if size_in == size_out:
+        return unit
+    return F.interpolate(unit[None, None], (size_out, size_in), mode="bicubic", align_corners=True)[0, 0]
+
+
+class _MelImage(nn.Module):
+    """Log-mel to patches: batch norm and the stretch to the image's size, always in float32."""
+
+    def __init__(self, encoder: Any, frames: int, grid: _Grid) -> None:
+        super().__init__()
+        norm = encoder.batch_norm
+        self.folds: int = encoder.freq_ratio
+        self.patch: int = encoder.patch_stride[0]
+        self.side, self.window = grid.side, grid.window
+        scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+        self.scale = nn.Buffer(scale)
+        self.shift = nn.Buffer(norm.bias.detach() - norm.running_mean * scale)
+        self.stretch = nn.Buffer(_resizing(frames, encoder.spec_size * self.folds))
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """(B, frames, mels) in dB to (windows * B * tokens, patch * patch)."""
+        # The stretch's rows sum to 1, so that it may come before the shift.
+        image: Tensor = torch.matmul(self.stretch, log_mel * self.scale) + self.shift
+        batch, patch, window = len(log_mel), self.patch, self.window
+        # (B, folds, columns, patch time, rows, patch mels): the folds of time lie below one another.
+        patches = image.view(batch, self.folds, self.side, patch, -1, patch).permute(0, 1, 4, 2, 5, 3)
+        count = self.side // window
+        windows = patches.reshape(batch, count, window, count, window, patch**2)
+        return windows.permute(1, 3, 0, 2, 4, 5).reshape(-1, patch**2)
+
+
+class AudioTower(nn.Module):
+    """HTSAT and its projection, built of the weights of a loaded `ClapAudioModelWithProjection`."""
+
+    def __init__(self, model: Any, frames: int) -> None:
+        super().__init__()
+        encoder = model.audio_model.audio_encoder
+        self.frames = frames
+        sides = [side for side, _ in encoder.input_resolutions]
+        grids = [
+            [_Grid(side, min(block.window_size, side), _shift(block, side)) for block in stage.blocks]
+            for side, stage in zip(sides, encoder.layers, strict=True)
+        ]
+        self.image = _MelImage(encoder, frames, grids[0][0])
+        embed = encoder.patch_embed
+        with torch.device("meta"):
+            self.embed = nn.Linear(self.image.patch**2, embed.proj.out_channels)
+        self.embed.weight = nn.Parameter(embed.proj.weight.detach().flatten(1), requires_grad=False)
+        self.embed.bias = embed.proj.bias
+        self.embed_norm = embed.norm
+        self.steps = nn.ModuleList()
+        self._moves: list[Callable[[int], Tensor] | None] = []
+        here = grids[0][0]
+        for depth, stage in enumerate(encoder.layers):
+            for block, grid in zip(stage.blocks, grids[depth], strict=True):
+                self._moves.append(_move(here, grid.order()) if here != grid else None)
+                self.steps.append(_Block(block, grid))
+                here = grid
+            if stage.downsample is not None:
+                below = grids[depth + 1][0]
+                self._moves.append(_move(here, _merged(here.side, below.order())))
+                self.steps.append(_Merge(stage.downsample))
+                here = below
+        self._last = here
+        self.norm = encoder.norm
+        self.projection = model.audio_projection
+        self._rows: dict[int, list[Tensor | None]] = {}
+        self.requires_grad_(requires_grad=False).eval()
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the weights, and calculate in `dtype` from the first matrix product on."""
+        self._rows.clear()
+        image = self.image.to(device)
+        del self.image  # its numbers must not be rounded and widened again
+        self.to(device, dtype)
+        self.image = image
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Embed (B, frames, mels) float32 decibels: (B, D) float32, of any length."""
+        if log_mel.shape[1] != self.frames:
+            # Anything shorter would be stretched without a word.
+            msg = f"{log_mel.shape[1]} frames where {self.frames} belong"
+            raise ValueError(msg)
+        batch = log_mel.shape[0]
+        weight = self.embed.weight
+        x = self.embed_norm(self.embed(self.image(log_mel).to(weight.dtype)))
+        for step, rows in zip(self.steps, self._gathers(batch, weight.device), strict=True):
+            x = step(x if rows is None else x.index_select(0, rows), batch)
+        tokens = self._last.window**2
+        pooled = self.norm(x).view(-1, batch, tokens, x.shape[1]).mean(dim=(0, 2))
+        embeddings: Tensor = self.projection(pooled)
+        return embeddings.float()
+
+    def _gathers(self, batch: int, device: torch.device) -> list[Tensor | None]:
+        if batch not in self._rows:
+            self._rows[batch] = [move and move(batch).to(device) for move in self._moves]
+        return self._rows[batch]
+
+
+class OriginalTower(nn.Module):
+    """Transformers' own audio tower, for checkpoints whose structure isn't recognised."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the weights, and calculate in `dtype` from now on."""
+        self.model.to(device, dtype)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Embed (B, frames, mels) float32 decibels: (B, D) float32, of any length."""
+        features = log_mel[:, None].to(self.model.dtype)
+        embeddings: Tensor = self.model(input_features=features).audio_embeds
+        return embeddings.float()
+
+
+def _shift(block: Any, side: int) -> int:
+    # Transformers turns the shift off, at run time, where one window covers the image.
+    return 0 if side <= block.window_size else int(block.shift_size)
+
+
+def _recognise(model: Any) -> None:
+    """Raise unless every part that is read, and nothing else, is there."""
+    config = model.config
+    encoder = model.audio_model.audio_encoder
+    embed = encoder.patch_embed
+    if config.enable_fusion or not embed.flatten:
+        msg = "fusion or unflattened patches"
+        raise UnrecognisedTowerError(msg)
+    patch = embed.patch_stride[0]
+    convolution = (embed.proj.in_channels, embed.proj.kernel_size, embed.proj.stride, embed.proj.padding)
+    if convolution != (1, (patch, patch), (patch, patch), (0, 0)):
+        msg = f"overlapping or multi-channel patches: {embed.proj}"
+        raise UnrecognisedTowerError(msg)
+    if (
+        any(high != wide for high, wide in encoder.input_resolutions)
+        or config.spec_size % config.num_mel_bins
+    ):
+        msg = f"an oblong image, or one of {config.num_mel_bins} bands"
+        raise UnrecognisedTowerError(msg)
+
+
+@torch.inference_mode()
+def _same(tower: Tower, original: Tower, frames: int, mels: int) -> bool:
+    noise = torch.randn(1, frames, mels, generator=torch.Generator().manual_seed(0))
+    log_mel = 20.0 * noise - 40.0
+    ours, theirs = (F.normalize(each(log_mel), dim=-1) for each in (tower, original))
+    return bool((ours - theirs).abs().max() <= TOLERANCE)
+
+
+def build_tower(model: Any, frames: int) -> Tower:
+    """Rewrite a loaded `ClapAudioModelWithProjection` (CPU, float32); its weights are taken over.
+
+    Where the structure isn't recognised, or the results for a trial input differ, the original is returned,
+    with a warning.
+    """
+    original = OriginalTower(model)
+    try:
+        _recognise(model)
+        tower = AudioTower(model, frames)
+    except (UnrecognisedTowerError, AttributeError) as error:
+        reason = str(error)
+    else:
+        if _same(tower, original, frames, model.config.num_mel_bins):
+            return tower
+        reason = "its results differ"
+    logger.warning(
+        "this audio tower isn't one that can be sped up (%s); using transformers' own, which is slower",
+        reason,
+    )
+    return original
