@@ -26,7 +26,7 @@ _LOCK_TIMEOUT_SECONDS = 1.0
 _HEADER_BYTES = 512
 _DAMAGED_FILES_KEPT = 3
 _SCHEMA = """
-    CREATE TABLE IF NOT EXISTS events (
+    CREATE TABLE events (
         id INTEGER PRIMARY KEY,
         put_time REAL NOT NULL,
         event TEXT NOT NULL
@@ -63,14 +63,15 @@ class EventFile:
         db = sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT_SECONDS, isolation_level=None)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._check(db)
+            is_new = self._check(db)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA journal_size_limit = 1048576")
-            with _transaction(db):
-                db.execute(_SCHEMA)
-                db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if is_new:
+                with _transaction(db):
+                    db.execute(_SCHEMA)
+                    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             ((self.count, self.last_id),) = db.execute("SELECT COUNT(*), COALESCE(MAX(id), 0) FROM events")
             self.oldest_time = _oldest_time(db)
         except BaseException:
@@ -147,7 +148,8 @@ class EventFile:
         self.open()
         return events
 
-    def _check(self, db: sqlite3.Connection) -> None:
+    def _check(self, db: sqlite3.Connection) -> bool:
+        """Return whether the file is new; raise when it is damaged or not ours."""
         ((application,),) = db.execute("PRAGMA application_id")
         ((version,),) = db.execute("PRAGMA user_version")
         ((tables,),) = db.execute("SELECT COUNT(*) FROM sqlite_schema")
@@ -163,6 +165,7 @@ class EventFile:
         ((verdict,),) = db.execute("PRAGMA quick_check(1)")
         if verdict != "ok":
             raise _damage(verdict.replace("\n", " "))
+        return not tables
 
 
 @contextmanager
