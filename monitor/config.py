@@ -22,16 +22,13 @@ from monitor.fields import (
     Seconds,
     Slug,
     Slugs,
+    SomePrompts,
     Text,
     Whole,
     did_you_mean,
     finding,
+    with_default,
 )
-
-
-def _with_default(key: str, default: str) -> BeforeValidator:
-    """Let a union's mapping leave out the key that tells its kind."""
-    return BeforeValidator(lambda value: {key: default, **value} if isinstance(value, dict) else value)
 
 
 class Section(BaseModel):
@@ -77,9 +74,9 @@ class DemoSource(Section):
 SourceConfig = Annotated[
     MicrophoneSource | FileSource | DemoSource,
     Field(discriminator="type"),
-    _with_default("type", "microphone"),
+    with_default("type", "microphone"),
 ]
-SmoothingSeconds = Annotated[Number, Between(0.05, 3600)]
+SmoothingSeconds = Annotated[Number, Between(0, 3600)]
 
 
 class EmaSmoothing(Section):
@@ -105,14 +102,14 @@ class NoSmoothing(Section):
 Smoothing = Annotated[
     EmaSmoothing | MedianSmoothing | NoSmoothing,
     Field(discriminator="method"),
-    _with_default("method", "ema"),
+    with_default("method", "ema"),
 ]
 
 
 class EventConfig(Section):
     """One sound to listen for."""
 
-    prompts: Annotated[Prompts, Field(min_length=1)]
+    prompts: SomePrompts
     """The sound in your own words; several wordings are averaged."""
     negatives: Prompts = ()
     """Sounds that are often mistaken for it, in words; they take probability away from this event only."""
@@ -134,7 +131,7 @@ class EventConfig(Section):
     """Windows quieter than this score 0; overrides the common gate of `windows`."""
     device_class: DeviceClass | None = None
     """Home Assistant's device class for the binary sensor."""
-    sources: Annotated[Slugs, Field(min_length=1)] | None = None
+    sources: Slugs | None = None
     """Listen for it on these sources only; default: all."""
 
     @property
@@ -310,10 +307,10 @@ class Config(Section):
     """What is listened to, by names of your choice."""
     events: dict[
         Slug,
-        Annotated[EventConfig, BeforeValidator(short_form, json_schema_input_type=EventConfig | Prompts)],
+        Annotated[EventConfig, BeforeValidator(short_form, json_schema_input_type=EventConfig | SomePrompts)],
     ] = Field(min_length=1, max_length=1024)
     """What is listened for, by names of your choice: `dog_bark: a dog barking`, a list, or in full."""
-    background: Annotated[Prompts, Field(min_length=1)] = DEFAULT_BACKGROUND
+    background: SomePrompts = DEFAULT_BACKGROUND
     """What the room sounds like when none of the events is there."""
     scoring: Literal["independent", "exclusive"] = "independent"
     """independent: each event against its negatives and the background; exclusive: softmax over all."""

@@ -28,6 +28,11 @@ def finding(says: str, *route: str | int) -> PydanticCustomError:
     return PydanticCustomError("finding", "{says}", {"says": says, "route": route})
 
 
+def with_default(key: str, default: str) -> BeforeValidator:
+    """Let a union's mapping leave out the key that tells its kind."""
+    return BeforeValidator(lambda value: {key: default, **value} if isinstance(value, dict) else value)
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return `; did you mean ...?` for the nearest of the words, or nothing."""
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
@@ -122,7 +127,10 @@ Port = Annotated[Whole, Between(1, 65_535)]
 Slug = Annotated[
     str, Field(json_schema_extra={"pattern": "^[a-z0-9_]+$", "maxLength": 64}), AfterValidator(_slug)
 ]
-Slugs = Annotated[tuple[Slug, ...], BeforeValidator(_one_or_many, json_schema_input_type=Slug | list[Slug])]
+Slugs = Annotated[
+    tuple[Slug, ...],
+    BeforeValidator(_one_or_many, json_schema_input_type=Slug | Annotated[list[Slug], Field(min_length=1)]),
+]
 Prompt = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
@@ -130,6 +138,13 @@ Prompt = Annotated[
 ]
 Prompts = Annotated[
     tuple[Prompt, ...], BeforeValidator(_one_or_many, json_schema_input_type=Prompt | list[Prompt])
+]
+SomePrompts = Annotated[
+    tuple[Prompt, ...],
+    BeforeValidator(
+        _one_or_many, json_schema_input_type=Prompt | Annotated[list[Prompt], Field(min_length=1)]
+    ),
+    Field(min_length=1),  # after the rest, or a list of wrong items would be called empty too
 ]
 FilePath = Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_against_folder)]
 Host = Annotated[

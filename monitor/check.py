@@ -1,0 +1,188 @@
+"""`sound-monitor check`: what a valid configuration will do, in seconds, and what looks like a slip."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from monitor.config import Config, DemoSource, FileSource, MedianSmoothing, MicrophoneSource, MqttConfig
+from monitor.rules import (
+    DELAY_ASSUMES,
+    Timing,
+    event_in_words,
+    whole_hops,
+    windows_in_words,
+)
+from monitor.smoothing import median_length
+from monitor.wording import wording_slips
+
+_INLINE_PASSWORD = re.compile(r"""^[^#\n]*\bpassword["']?\s*:\s*["']?(?!\$\{)[^\s"'#]""", re.MULTILINE)
+
+
+def report(config: Config, path: Path) -> tuple[list[str], list[str]]:
+    """Return the lines that tell the rules in force, and the warnings, each naming its field and remedy."""
+    return [f"{path}: valid", "", *_rules(config)], [*_warnings(config, path)]
+
+
+def _rules(config: Config) -> Iterator[str]:
+    encoder, mqtt, http = config.encoder, config.mqtt, config.http
+    threads = f"{encoder.threads} thread{'' if encoder.threads == 1 else 's'}"
+    yield f"windows    {windows_in_words(config)}"
+    yield f"encoder    {encoder.model}, {encoder.dtype}, device {encoder.device}, {threads}"
+    yield (
+        f"scoring    {config.scoring}, against {len(config.background)} background phrases"
+        if (config.scoring == "independent")
+        else "scoring    exclusive: the prompts of all events share one probability"
+    )
+    if mqtt is None:
+        yield "mqtt       off"
+    else:
+        security = "TLS" if mqtt.tls else "no TLS"
+        broker = f"{mqtt.broker}:{mqtt.port_in_force}"
+        yield f"mqtt       {broker}, {security}, MQTT {mqtt.version}, topics {mqtt.prefix}/#"
+    yield f"http       http://{_in_url(http.host)}:{http.port}/" if http.enabled else "http       off"
+    yield ""
+    for name, source in config.sources.items():
+        heard = [event for event in config.events if config.listens(name, event)]
+        listening = "every event" if len(heard) == len(config.events) else ", ".join(heard) or "no event"
+        yield f"source {name}: {_source_in_words(source)}; listens for {listening}"
+    yield ""
+    for event in config.events:
+        yield f"event {event}, on {_sources_of(config, event)}"
+        yield from (f"    {line}" for line in event_in_words(config, event))
+    yield ""
+    yield DELAY_ASSUMES
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _sources_of(config: Config, event: str) -> str:
+    return ", ".join(source for source in config.sources if config.listens(source, event))
+
+
+def _source_in_words(source: MicrophoneSource | FileSource | DemoSource) -> str:
+    match source:
+        case MicrophoneSource(device=None, channel=channel):
+            return f"the default microphone, channel {channel}"
+        case MicrophoneSource(device=device, channel=channel):
+            return f"microphone {device!r}, channel {channel}"
+        case FileSource(path=path, loop=loop, realtime=realtime):
+            pace = "at its own pace" if realtime else "as fast as possible"
+            return f"file {path}, {pace}{', again and again' if loop else ''}"
+        case DemoSource(seed=seed):
+            return f"made-up sounds, seed {seed}"
+
+
+def _warnings(config: Config, path: Path) -> Iterator[str]:
+    yield from _about_sources(config)
+    for event in config.events:
+        yield from _about_times(config, event)
+        yield from _about_thresholds(config, event)
+    yield from wording_slips(config)
+    if config.mqtt is not None:
+        yield from _about_mqtt(config.mqtt, path)
+    if config.http.enabled and not _is_loopback(config.http.host):
+        yield (
+            f"http.host: {config.http.host} shows the page and the metrics to the network, without a "
+            "password; use 127.0.0.1 and a proxy, unless you trust the network"
+        )
+
+
+def _about_sources(config: Config) -> Iterator[str]:
+    for name, source in config.sources.items():
+        if not any(config.listens(name, event) for event in config.events):
+            yield f"sources.{name}: no event listens on it; remove it, or add it to an event's sources"
+        if isinstance(source, FileSource):
+            yield from _missing(f"sources.{name}.path", source.path)
+            if source.loop and not source.realtime:
+                yield f"sources.{name}: loop without realtime keeps a processor busy for ever; mend one"
+    inputs = defaultdict(list)
+    for name, source in config.sources.items():
+        if isinstance(source, MicrophoneSource):
+            inputs[source.device, source.channel].append(name)
+    for names in inputs.values():
+        if len(names) > 1:
+            yield f"sources: {', '.join(names)} are the same input; give each its own device or channel"
+
+
+def _about_times(config: Config, event: str) -> Iterator[str]:
+    rules, hop_seconds = config.events[event], config.windows.hop_seconds
+    for key, seconds in (
+        ("min_on_seconds", rules.min_on_seconds),
+        ("min_off_seconds", rules.min_off_seconds),
+    ):
+        if 0.0 < seconds < hop_seconds:
+            yield f"events.{event}.{key}: {seconds:g} is less than a hop and counts as {hop_seconds:g}"
+    longest = rules.max_duration_seconds
+    if longest is not None and longest <= max(rules.min_on_seconds, hop_seconds):
+        yield (
+            f"events.{event}.max_duration_seconds: {longest:g} ends the event as soon as it begins; "
+            f"make it longer than min_on_seconds ({rules.min_on_seconds:g}) and a hop ({hop_seconds:g})"
+        )
+    # A cooldown counts from the end, which lies min_off_seconds before the decision that it has ended.
+    passed = (whole_hops(rules.min_off_seconds, hop_seconds) + 1) * hop_seconds
+    if 0.0 < rules.cooldown_seconds <= passed and longest is None:
+        yield (
+            f"events.{event}.cooldown_seconds: {rules.cooldown_seconds:g} has no effect, since "
+            f"min_off_seconds and a hop pass anyway ({passed:g} in all); raise or remove it"
+        )
+
+
+def _about_thresholds(config: Config, event: str) -> Iterator[str]:
+    rules, timing, smoothing = config.events[event], Timing.of(config, event), config.smoothing_of(event)
+    name = f"events.{event}.on_threshold: {rules.on_threshold:g}"
+    if timing.rise_windows is None:
+        yield f"{name} is never reached by an average; lower it"
+    elif rules.on_threshold > 0.98:
+        yield f"{name} is hardly ever reached; lower it"
+    elif rules.on_threshold == 0.0:
+        yield f"{name} is reached by silence; raise it"
+    if rules.off == 0.0 and rules.max_duration_seconds is None:
+        yield f"events.{event}.off_threshold: 0 is never undercut, so the event never ends; raise it"
+    if (
+        isinstance(smoothing, MedianSmoothing)
+        and median_length(smoothing.seconds, config.windows.hop_seconds) == 1
+    ):
+        yield f"events.{event}: a median over {smoothing.seconds:g} s is of one window only; lengthen it"
+    gate = config.windows.min_level_dbfs if rules.min_level_dbfs is None else rules.min_level_dbfs
+    if gate > -20.0:
+        yield f"events.{event}: min_level_dbfs {gate:g} mutes nearly every sound; lower it, to -60 say"
+
+
+def _about_mqtt(mqtt: MqttConfig, path: Path) -> Iterator[str]:
+    if mqtt.broker == "embedded":
+        yield (
+            "mqtt.broker: embedded is reached from this machine only; name your broker's host for Home "
+            "Assistant elsewhere"
+        )
+    if mqtt.password is not None and mqtt.password_file is not None:
+        yield "mqtt.password: has no effect beside password_file; remove it"
+    elif mqtt.password is not None and _INLINE_PASSWORD.search(path.read_text(errors="replace")):
+        yield "mqtt.password: stands in the configuration; keep it in a password_file that only you can read"
+    secret = mqtt.password is not None or mqtt.password_file is not None
+    if secret and mqtt.tls is None and not (mqtt.broker == "embedded" or _is_loopback(mqtt.broker)):
+        yield f"mqtt.tls: is off, so the password travels readably to {mqtt.broker}; add  tls: {{}}"
+    files = {"mqtt.password_file": mqtt.password_file}
+    if mqtt.tls:
+        for key in ("ca_file", "cert_file", "key_file"):
+            files[f"mqtt.tls.{key}"] = getattr(mqtt.tls, key)
+    for field, file in files.items():
+        if file is not None:
+            yield from _missing(field, file)
+
+
+def _missing(field: str, path: Path) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{field}: {path} is not there, or can't be seen by this user; put it there, or mend the path"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,113 @@
+"""What the settings mean together, in windows and seconds: one account for `check` and the page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from monitor.config import Config, EmaSmoothing, MedianSmoothing, NoSmoothing
+from monitor.smoothing import median_length
+
+DELAY_ASSUMES = (
+    "Delays count from the onset, at the worst moment for the windows, of a sound that scores 1.0 in every "
+    "window it fills and 0 before; the time of scoring comes on top."
+)
+# Like the state machine's: rounding of floating-point seconds, nothing else.
+_SLACK_SECONDS = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How many windows a decision takes, for one event."""
+
+    rise_windows: int | None
+    """Windows that score 1.0 until the smoothed score is at the on-threshold; None: it never is."""
+    hold_windows: int
+    """Further windows at or above it, for `min_on_seconds`."""
+    release_windows: int
+    """Windows below the off-threshold until the event ends, the first included."""
+    delay_seconds: float | None
+    """From a sound's onset to the start event, at most; see DELAY_ASSUMES."""
+
+    @classmethod
+    def of(cls, config: Config, event: str) -> Timing:
+        """Work it out for an event of a configuration."""
+        rules, windows = config.events[event], config.windows
+        rise = _rise_windows(config.smoothing_of(event), rules.on_threshold, windows.hop_seconds)
+        hold = whole_hops(rules.min_on_seconds, windows.hop_seconds)
+        # A sound that begins just after a window did fills the next one: a hop and a window later.
+        delay = None if rise is None else windows.window_seconds + (rise + hold) * windows.hop_seconds
+        release = whole_hops(rules.min_off_seconds, windows.hop_seconds) + 1
+        return cls(rise, hold, release, delay)
+
+
+def whole_hops(seconds: float, hop_seconds: float) -> int:
+    """Hops until at least this long has passed; decisions fall on windows only."""
+    return max(0, math.ceil((seconds - _SLACK_SECONDS) / hop_seconds))
+
+
+def _rise_windows(
+    smoothing: EmaSmoothing | MedianSmoothing | NoSmoothing, threshold: float, hop_seconds: float
+) -> int | None:
+    """Length of the step response: windows of score 1 after a past of 0 until it is at the threshold."""
+    match smoothing:
+        case EmaSmoothing(seconds=seconds) if seconds > 0.0:
+            if threshold >= 1.0:
+                return None
+            return max(1, math.ceil(-math.log1p(-threshold) * seconds / hop_seconds - 1e-9))
+        case MedianSmoothing(seconds=seconds):
+            return median_length(seconds, hop_seconds) // 2 + 1 if threshold > 0.0 else 1
+        case _:
+            return 1
+
+
+def windows_in_words(config: Config) -> str:
+    """Say how the sound is cut."""
+    windows = config.windows
+    return (
+        f"{windows.window_seconds:g} s of sound are scored every {windows.hop_seconds:g} s; "
+        f"quieter than {windows.min_level_dbfs:g} dBFS counts as 0"
+    )
+
+
+def event_in_words(config: Config, event: str) -> tuple[str, str, str]:
+    """Say how an event begins, how it ends and how its score is smoothed."""
+    return _beginning(config, event), _end(config, event), _smoothing(config, event)
+
+
+def _beginning(config: Config, event: str) -> str:
+    rules, timing, smoothing = config.events[event], Timing.of(config, event), config.smoothing_of(event)
+    begins = f"begins at {rules.on_threshold:g}"
+    if isinstance(smoothing, MedianSmoothing) and timing.rise_windows:
+        length = median_length(smoothing.seconds, config.windows.hop_seconds)
+        begins += f" in {timing.rise_windows} of {_windows(length)}"
+    if timing.hold_windows:
+        begins += f", held for {rules.min_on_seconds:g} s ({_windows(timing.hold_windows + 1)} in a row)"
+    told = "never told" if timing.delay_seconds is None else f"told within {timing.delay_seconds:.3g} s"
+    return f"{begins}; {told}"
+
+
+def _end(config: Config, event: str) -> str:
+    rules, timing = config.events[event], Timing.of(config, event)
+    ends = f"ends below {rules.off:.3g} for {rules.min_off_seconds:g} s ({_windows(timing.release_windows)})"
+    if rules.max_duration_seconds is not None:
+        ends += f" or after {rules.max_duration_seconds:g} s"
+    if rules.cooldown_seconds:
+        ends += f"; can't begin again for {rules.cooldown_seconds:g} s"
+    return ends
+
+
+def _smoothing(config: Config, event: str) -> str:
+    hop_seconds = config.windows.hop_seconds
+    match config.smoothing_of(event):
+        case EmaSmoothing(seconds=seconds) if seconds > 0.0:
+            return f"smoothed by an average over {seconds:g} s ({seconds / hop_seconds:.3g} windows)"
+        case MedianSmoothing(seconds=seconds):
+            length = median_length(seconds, hop_seconds)
+            return f"smoothed by the median of {_windows(length)} ({length * hop_seconds:g} s)"
+        case _:
+            return "not smoothed"
+
+
+def _windows(count: int) -> str:
+    return f"{count} window{'' if count == 1 else 's'}"

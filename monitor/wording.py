@@ -1,0 +1,76 @@
+"""What can be told from the words of prompts alone, without a model: doubles and contradictions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from monitor.config import Config
+
+_ALIKE = 0.75
+_FILLERS = frozenset(
+    {"a", "an", "and", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "some", "the", "to"}
+    | {"somebody", "someone", "something", "that", "with", "audio", "noise", "recording", "sound", "sounds"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A prompt and what it is about: no case, no punctuation, no fillers, no endings."""
+
+    text: str
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> _Text:
+        words = re.findall(r"\w+", text.casefold())
+        telling = [word for word in words if word not in _FILLERS] or words
+        return cls(text, frozenset(re.sub(r"(?<=\w{3})(ing|ed|es|s)$", "", word) for word in telling))
+
+    def is_like(self, other: _Text) -> bool:
+        return len(self.words & other.words) >= _ALIKE * len(self.words | other.words)
+
+
+def wording_slips(config: Config) -> Iterator[str]:
+    """Yield a warning for every prompt that is there twice, or that speaks against itself."""
+    for name, event in config.events.items():
+        field = f"events.{name}.prompts"
+        for text, count in Counter(prompt.casefold() for prompt in event.prompts).items():
+            if count > 1:
+                yield f"{field}: {text!r} is there {count} times; keep one"
+        if config.scoring == "exclusive":
+            if event.negatives:
+                yield f"events.{name}.negatives: have no effect with scoring: exclusive; remove them"
+            continue
+        for text, other in _pairs(event.prompts, event.negatives):
+            yield f"{field}: {text!r} is among its own negatives ({other!r}); remove one of them"
+        for text, other in _pairs(event.prompts, config.background):
+            yield f"{field}: {text!r} is a background phrase too ({other!r}); list background without it"
+    yield from _doubles(config)
+
+
+def _pairs(prompts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[str, str]]:
+    known = [_Text.of(other) for other in others]
+    for prompt in map(_Text.of, prompts):
+        yield from ((prompt.text, other.text) for other in known if prompt.is_like(other))
+
+
+def _doubles(config: Config) -> Iterator[str]:
+    """Compare prompts of different events that are listened for on a common source."""
+    heard = {event: {s for s in config.sources if config.listens(s, event)} for event in config.events}
+    with_word: dict[str, list[tuple[str, _Text]]] = defaultdict(list)
+    told: set[tuple[str, str]] = set()
+    for name, event in config.events.items():
+        for prompt in map(_Text.of, event.prompts):
+            for earlier, other in (entry for word in sorted(prompt.words) for entry in with_word[word]):
+                new = earlier != name and (earlier, name) not in told
+                if new and prompt.is_like(other) and heard[earlier] & heard[name]:
+                    told.add((earlier, name))
+                    yield (
+                        f"events.{earlier} and events.{name}: nearly the same prompt ({other.text!r} and "
+                        f"{prompt.text!r}), so both will begin together; word them apart, or keep one"
+                    )
+            for word in prompt.words:
+                with_word[word].append((name, prompt))
