@@ -227,7 +227,7 @@ class MqttConfig(Section):
         Text,
         Form(
             r"[^#+/\s$][^#+/\s]*(/[^#+/\s]+)*",
-            "is not a topic; write it without spaces, #, +, a leading $ and empty levels",
+            "is not a topic; leave out spaces, #, +, a leading $ and empty levels",
         ),
     ] = "sound-monitor"
     """First part of every topic."""

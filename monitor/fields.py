@@ -151,7 +151,7 @@ Host = Annotated[
     Text,
     Form(
         r"[A-Za-z0-9._-]+|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Za-z:.%]*",
-        "is not a host name or address; write it without mqtt:// and without :port",
+        "is not a host name or address; write it alone, without :// and :port",
     ),
 ]
 DeviceClass = Literal[

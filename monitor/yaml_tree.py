@@ -102,12 +102,15 @@ def shown(value: Tree, place: Place) -> str:
         return f"***{origin}"
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a mapping"
-    return f"{_brief(value) if isinstance(value, str) else place.text or 'null'}{origin}"
+    return f"{_brief(value) if isinstance(value, str) else _cut(place.text or 'null')}{origin}"
 
 
 def _brief(text: str) -> str:
-    without_login = re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)
-    return repr(without_login if len(without_login) <= 60 else without_login[:57] + "...")
+    return repr(_cut(re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def at(place: Place, route: Route, says: str, *, key: bool = False) -> tuple[int, str]:
@@ -162,7 +165,7 @@ def _compose(text: str, file: str) -> yaml.Node | None:
             raise ConfigError(f"{file}:{composer.line + 1}: {_INVALID}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        says = f"holds a control character (code {ord(error.character):#04x}); remove it"
+        says = f"holds a control character (code {error.character:#04x}); remove it"
         raise ConfigError(f"{file}:{line}: {says}") from None
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax_error(error, file)) from None
