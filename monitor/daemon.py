@@ -49,7 +49,7 @@ def state_directory(config: Config, environ: Mapping[str, str] = os.environ) -> 
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"state_directory {str(directory)!r} can't be made: {error.strerror}; name another in the configuration"
+        msg = f"state_directory {str(directory)!r} can't be made: {error.strerror}; name another in the file"
         raise SinkError(msg) from None
     return directory
 

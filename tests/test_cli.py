@@ -1,0 +1,96 @@
+"""The command line: help with examples, exit codes, one-line errors, and no torch where none is needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from tones import write_scene
+
+COMMANDS = ("run", "check", "devices", "replay", "classify", "listen", "tail")
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "monitor", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"  sound-monitor {command}" in done.stdout.split("examples:")[1]
+
+
+def test_help_lists_every_command():
+    done = run("--help")
+    assert all(f"\n    {command} " in done.stdout for command in COMMANDS)
+    assert "example: sound-monitor run" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "config/demo.yaml"], ["--version"]])
+def test_help_and_check_import_no_torch(arguments):
+    program = (
+        "import sys\nfrom monitor.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'a heavy import'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "error"),
+    [
+        (["check", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["run", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["replay", "a.wav"], 2, "--config"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["classify", "nowhere.wav", "--labels", "a", "b"], 1, "nowhere.wav"),
+        (["classify", "README.md", "--labels", "a", "b"], 1, "README.md"),
+        (["replay", "nowhere.wav", "--config", "config/demo.yaml"], 1, "nowhere.wav"),
+    ],
+)
+def test_misuse_is_told_without_a_traceback(arguments, status, error):
+    done = run(*arguments)
+    assert done.returncode == status, done.stderr
+    assert error in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_exits_2_on_a_bad_file_and_names_the_line(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "sources:\n  hall: {type: microphone}\nevents:\n  dog: {prompts: a dog, on_threshold: 1.4}\n"
+    )
+    done = run("check", bad)
+    assert done.returncode == 2
+    assert f"{bad}:4: events.dog.on_threshold: 1.4 is not between 0 and 1" in done.stderr
+
+
+def test_replay_prints_events_and_writes_the_scores_timeline(tmp_path):
+    recording = write_scene(tmp_path / "tone.wav", (None, 3), (2000, 3), (None, 3))
+    config = tmp_path / "beep.yaml"
+    config.write_text(
+        "sources: {hall: {type: microphone}}\n"
+        "events: {beep: {prompts: an electronic beep, on_threshold: 0.05, off_threshold: 0.02}}\n"
+    )
+    scores = tmp_path / "scores.tsv"
+    done = run("replay", recording, "--config", config, "--scores", scores)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["phase"] for event in events[:2]] == ["start", "end"]
+    assert {event["event"] for event in events} == {"beep"}
+    header, *rows = (line.split("\t") for line in scores.read_text().splitlines())
+    assert header == ["source", "time", "beep"]
+    assert len(rows) == 15  # (9 s - 2 s) / 0.5 s + 1
+    assert all(0 <= float(row[2]) <= 1 for row in rows)
