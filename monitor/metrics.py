@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from prometheus_client import (
@@ -83,7 +84,9 @@ class Metrics:
         self._active = gauge("event_active", "1 while the event lasts.", "source", "event")
         self._events = counter("events_total", "Events that have begun.", "source", "event")
 
-        self._mqtt = gauge("mqtt_connected", "1 while the MQTT broker has accepted the connection.")
+        self._mqtt = gauge(
+            "mqtt_connected", "1 while the MQTT broker has accepted the connection; NaN where MQTT is off."
+        )
         self._publish_failures = counter("mqtt_publish_failures_total", "Messages the broker didn't take.")
         self._outbox = gauge("outbox_events", "Events that the broker hasn't acknowledged yet.")
         self._outbox_oldest = gauge(
@@ -99,6 +102,7 @@ class Metrics:
 
         self._of_source = (self._up, self._last_audio, self._level, self._overflows, self._scored)
         self._of_event = (self._score, self._threshold, self._active, self._events)
+        self._mqtt_on = True
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
         self.configure(config)
@@ -109,14 +113,7 @@ class Metrics:
         pairs = tuple(
             (source, event) for source in sources for event in config.events if config.listens(source, event)
         )
-        for source in self._sources.difference(sources):
-            for metric in self._of_source:
-                metric.remove(source)
-            for metric in (self._restarts, self._dropped):
-                metric.remove_by_labels({"source": source})
-        for pair in self._pairs.difference(pairs):
-            for metric in self._of_event:
-                metric.remove(*pair)
+        self._remove(self._sources.difference(sources), self._pairs.difference(pairs))
         for source in sources:
             if source not in self._sources:
                 self._add_source(source)
@@ -125,6 +122,19 @@ class Metrics:
                 metric.labels(source, event)
             self._threshold.labels(source, event).set(config.events[event].on_threshold)
         self._sources, self._pairs = frozenset(sources), frozenset(pairs)
+        if self._mqtt_on != (config.mqtt is not None):
+            self._mqtt_on = not self._mqtt_on
+            self._mqtt.set(0.0 if self._mqtt_on else math.nan)
+
+    def _remove(self, sources: frozenset[str], pairs: frozenset[tuple[str, str]]) -> None:
+        for source in sources:
+            for metric in self._of_source:
+                metric.remove(source)
+            for metric in (self._restarts, self._dropped):
+                metric.remove_by_labels({"source": source})
+        for pair in pairs:
+            for metric in self._of_event:
+                metric.remove(*pair)
 
     def _add_source(self, source: str) -> None:
         for metric in self._of_source:

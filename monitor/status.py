@@ -134,8 +134,8 @@ def floor_dbfs(level_dbfs: float) -> float:
 
 
 def to_json(value: object) -> str:
-    """Render a status, or a part of it, as strict JSON: numbers to four places, no NaN or infinity."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Render a status, or a part of it, as strict JSON in ASCII: numbers to four places, NaN as null."""
+    return json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
 
 
 def _plain(value: object) -> object:

@@ -88,23 +88,22 @@ class Page:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    async def until(self, expression: str, seconds: float = 20.0) -> Any:
-        """Evaluate until it is true, and return what it is."""
-        value = await self.eval(
+    async def until(self, expression: str, seconds: float = 20.0) -> None:
+        """Evaluate until it is true."""
+        came_true = await self.eval(
             f"""new Promise((resolve) => {{
                 const end = Date.now() + {seconds * 1000};
                 const look = () => {{
-                    const value = {expression};
+                    const value = Boolean({expression});
                     if (value || Date.now() > end) resolve(value);
                     else setTimeout(look, 50);
                 }};
                 look();
             }})"""
         )
-        assert value, (
+        assert came_true, (
             f"never true: {expression}; the page says:\n{await self.eval('document.body.innerText')}"
         )
-        return value
 
     async def screenshot(self) -> bytes:
         """Return the whole page as PNG."""

@@ -28,8 +28,9 @@ class Frame:
 class Feed:
     """Renders the status when somebody asks and the last frame is old; nobody waits, nothing queues."""
 
-    def __init__(self, status: Callable[[], Status]) -> None:
+    def __init__(self, status: Callable[[], Status], clock: Callable[[], float] = time.monotonic) -> None:
         self._status = status
+        self._clock = clock
         self._frame = Frame(b"", b"")
         self._events: tuple[Event, ...] | None = None
         self._taken_at = float("-inf")
@@ -38,11 +39,11 @@ class Feed:
 
     def newest(self) -> Frame:
         """Return the frame in force, shared by all who ask within the interval."""
-        began = time.monotonic()
+        began = self._clock()
         # A client that wakes a little early must not get the old frame and wait a whole interval again.
         if began - self._taken_at >= 0.9 * self.interval_seconds:
             self._frame = self._render(self._status())
-            self._taken_at = time.monotonic()
+            self._taken_at = self._clock()
             self.interval_seconds = max(INTERVAL_SECONDS, (self._taken_at - began) / _LARGEST_SHARE)
         return self._frame
 

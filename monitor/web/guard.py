@@ -79,6 +79,6 @@ def _is_local(host: str, known: frozenset[str]) -> bool:
 
 def host_name(host: str) -> str:
     """Take the name out of a Host header: without its port, brackets and final dot, in lower case."""
-    if host.startswith("["):
+    if host.startswith("[") and "]" in host:
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().removesuffix(".")

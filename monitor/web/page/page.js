@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { clock, title } from "./format.js";
-import { showRecent, showSettings, showSources, showSystem, showVerdict } from "./views.js";
+import { showNoVerdict, showRecent, showSettings, showSources, showSystem, showVerdict } from "./views.js";
 
 const SILENCE_MS = 6000; // the daemon sends twice a second, less often with very many sources
 const RETRY_MS = 3000;
@@ -59,6 +59,7 @@ function lost() {
   const since = lastHeard === null ? "" : ` What is shown is from ${clock(lastHeard)}.`;
   byId("banner").textContent = `No connection to the monitor; trying again.${since}`;
   byId("banner").hidden = false;
+  showNoVerdict("Not connected");
 }
 
 function announce(recent) {

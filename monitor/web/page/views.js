@@ -191,19 +191,22 @@ export function showSystem({ at, encoder, mqtt_connected: mqtt, outbox, reload, 
 export function showVerdict(status) {
   const active = status.activities.filter((each) => each.active);
   const troubled = status.sources.filter((each) => each.enabled && each.state !== "online");
-  const verdict = byId("verdict");
-  let state = "ok";
-  let text = "Listening";
-  if (!status.encoder) [state, text] = ["waiting", "Loading the model…"];
+  if (!status.encoder) tell("waiting", "Loading the model…");
   else if (active.length) {
-    state = "active";
-    text = active.length === 1 ? title(active[0].event) : `${count(active.length)} sounds`;
+    const heard = active.length === 1 ? title(active[0].event) : `${count(active.length)} sounds`;
+    tell("active", heard, `● ${heard} · Sound Monitor`);
   } else if (troubled.length) {
-    state = "problem";
-    text = troubled.length === 1 ? `${title(troubled[0].name)} needs a look` : `${count(troubled.length)} sources need a look`;
-  }
+    tell("problem", troubled.length === 1 ? `${title(troubled[0].name)} needs a look` : `${count(troubled.length)} sources need a look`);
+  } else tell("ok", "Listening");
+}
+
+export function showNoVerdict(why) {
+  tell("waiting", why);
+}
+
+function tell(state, text, heading = "Sound Monitor") {
+  const verdict = byId("verdict");
   setAttribute(verdict, "data-state", state);
   setText(verdict, text);
-  const head = active.length ? `● ${text} · ` : "";
-  if (document.title !== `${head}Sound Monitor`) document.title = `${head}Sound Monitor`;
+  if (document.title !== heading) document.title = heading;
 }

@@ -1,0 +1,327 @@
+"""The numbers for Prometheus: which there are, what moves them, and what a reload leaves of them."""
+
+import math
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus import PROMTOOL
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor.config import Config
+from monitor.metrics import Metrics
+from monitor.status import DropReason, RestartReason
+from monitor.types import Activity, Event, Phase, Reason
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = Config.model_validate(
+    {
+        "sources": {"kitchen": {}, "garage": {}},
+        "events": {
+            "dog_bark": {"prompts": "a dog barking", "on_threshold": 0.6},
+            "smoke_alarm": {"prompts": "a smoke alarm", "sources": ["kitchen"]},
+        },
+    }
+)
+DOCUMENTED = {
+    "sound_monitor_build_info": "gauge",
+    "sound_monitor_model_info": "gauge",
+    "sound_monitor_source_up": "gauge",
+    "sound_monitor_source_last_audio_timestamp_seconds": "gauge",
+    "sound_monitor_audio_level_dbfs": "gauge",
+    "sound_monitor_capture_overflows_total": "counter",
+    "sound_monitor_capture_restarts_total": "counter",
+    "sound_monitor_windows_scored_total": "counter",
+    "sound_monitor_windows_dropped_total": "counter",
+    "sound_monitor_inference_duration_seconds": "histogram",
+    "sound_monitor_batch_size": "histogram",
+    "sound_monitor_detection_latency_seconds": "histogram",
+    "sound_monitor_event_score": "gauge",
+    "sound_monitor_event_threshold": "gauge",
+    "sound_monitor_event_active": "gauge",
+    "sound_monitor_events_total": "counter",
+    "sound_monitor_mqtt_connected": "gauge",
+    "sound_monitor_mqtt_publish_failures_total": "counter",
+    "sound_monitor_outbox_events": "gauge",
+    "sound_monitor_outbox_oldest_event_timestamp_seconds": "gauge",
+    "sound_monitor_config_last_reload_successful": "gauge",
+    "sound_monitor_config_last_reload_success_timestamp_seconds": "gauge",
+}
+"""Every metric that users may build on, with its type."""
+BORN_SET = {"sound_monitor_build_info", "sound_monitor_event_threshold"}
+"""Known before anything happens."""
+
+
+def started(source="kitchen", name="dog_bark", phase=Phase.START) -> Event:
+    return Event("1", source, name, phase, 100.0, None, 0.9, 0.6, Reason.THRESHOLD)
+
+
+def drive(metrics: Metrics) -> None:
+    """Everything that can be reported, once at least, with values that no metric is born with."""
+    metrics.model("compact-1", "cpu", "float32")
+    metrics.source_up("kitchen", up=True)
+    metrics.audio("kitchen", 1_700_000_000.25, -31.5)
+    metrics.overflow("kitchen", 3)
+    for reason in RestartReason:
+        metrics.restart("kitchen", reason)
+    metrics.window_scored("kitchen")
+    for reason in DropReason:
+        metrics.window_dropped("kitchen", reason)
+    metrics.batch(3, 0.02)
+    metrics.latency(0.3)
+    metrics.activity(Activity("kitchen", "dog_bark", 0.9, 0.75, active=True, since=100.0))
+    metrics.event(started())
+    metrics.mqtt(connected=True)
+    metrics.publish_failed()
+    metrics.outbox(2, 1_700_000_000.0)
+    metrics.reload(ok=True, at=1_700_000_001.0)
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry):
+    return Metrics(registry, CONFIG)
+
+
+def families(registry):
+    return {
+        family.name: family for family in text_string_to_metric_families(generate_latest(registry).decode())
+    }
+
+
+def own_types(registry):
+    """Name to type as a user sees them; the parser takes the suffix from counters."""
+    return {
+        name + ("_total" if family.type == "counter" else ""): family.type
+        for name, family in families(registry).items()
+        if name.startswith("sound_monitor_")
+    }
+
+
+def samples(registry):
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families(registry).values()
+        for sample in family.samples
+        if sample.name.startswith("sound_monitor_")
+    }
+
+
+def labels_of(registry, name):
+    return {
+        tuple(labels.values())
+        for labels in map(dict, (key[1] for key in samples(registry) if key[0] == name))
+    }
+
+
+def test_there_are_exactly_the_documented_metrics(registry, metrics):
+    assert own_types(registry) == DOCUMENTED
+
+
+def test_every_documented_metric_is_fired(registry, metrics):
+    before = samples(registry)
+    drive(metrics)
+    after = samples(registry)
+    moved = {key[0] for key, value in after.items() if value != before.get(key)}
+    for name, kind in DOCUMENTED.items():
+        if name in BORN_SET:
+            assert any(key[0] == name and value for key, value in after.items()), name
+        else:
+            assert (f"{name}_count" if kind == "histogram" else name) in moved, name
+
+
+def test_every_fixed_reason_is_fired_and_was_there_from_the_start(registry, metrics):
+    reasons = [
+        ("sound_monitor_capture_restarts_total", RestartReason),
+        ("sound_monitor_windows_dropped_total", DropReason),
+    ]
+    for name, kinds in reasons:
+        for kind in kinds:
+            key = (name, (("reason", str(kind)), ("source", "kitchen")))
+            assert samples(registry)[key] == 0.0
+    drive(metrics)
+    for name, kinds in reasons:
+        for kind in kinds:
+            assert samples(registry)[name, (("reason", str(kind)), ("source", "kitchen"))] == 1.0
+
+
+def test_series_are_there_before_anything_happens(registry, metrics):
+    pairs = {("dog_bark", "kitchen"), ("dog_bark", "garage"), ("smoke_alarm", "kitchen")}
+    for name in ("event_score", "event_threshold", "event_active", "events_total"):
+        assert labels_of(registry, f"sound_monitor_{name}") == pairs
+    values = samples(registry)
+    assert values["sound_monitor_audio_level_dbfs", (("source", "garage"),)] == -120.0
+    assert values["sound_monitor_event_threshold", (("event", "dog_bark"), ("source", "garage"))] == 0.6
+    assert values["sound_monitor_events_total", (("event", "dog_bark"), ("source", "garage"))] == 0.0
+
+
+def test_no_created_series_in_either_format(registry, metrics):
+    drive(metrics)
+    text = generate_latest(registry).decode() + generate_openmetrics(registry).decode()
+    assert "_created" not in text
+    assert list(parse_openmetrics(generate_openmetrics(registry).decode()))
+
+
+@pytest.mark.parametrize("level", [-math.inf, math.nan, -300.0])
+def test_silence_is_a_number_that_can_be_drawn(registry, metrics, level):
+    metrics.audio("kitchen", 1.0, level)
+    assert samples(registry)["sound_monitor_audio_level_dbfs", (("source", "kitchen"),)] == -120.0
+
+
+def test_a_source_that_went_away_has_no_sound_and_no_scores_left(registry, metrics):
+    drive(metrics)
+    metrics.activity(Activity("garage", "dog_bark", 0.5, 0.5, active=False, since=None))
+    metrics.source_up("kitchen", up=False)
+    values = samples(registry)
+    assert values["sound_monitor_source_up", (("source", "kitchen"),)] == 0.0
+    assert values["sound_monitor_audio_level_dbfs", (("source", "kitchen"),)] == -120.0
+    assert values["sound_monitor_event_score", (("event", "dog_bark"), ("source", "kitchen"))] == 0.0
+    assert values["sound_monitor_event_score", (("event", "dog_bark"), ("source", "garage"))] == 0.5
+
+
+def test_an_event_is_counted_at_its_start_only(registry, metrics):
+    labels = (("event", "dog_bark"), ("source", "kitchen"))
+    metrics.event(started())
+    assert samples(registry)["sound_monitor_event_active", labels] == 1.0
+    metrics.event(started(phase=Phase.END))
+    values = samples(registry)
+    assert values["sound_monitor_event_active", labels] == 0.0
+    assert values["sound_monitor_events_total", labels] == 1.0
+
+
+def test_a_failed_reload_keeps_the_time_of_the_good_one(registry, metrics):
+    metrics.reload(ok=True, at=50.0)
+    metrics.reload(ok=False, at=60.0)
+    values = samples(registry)
+    assert values["sound_monitor_config_last_reload_successful", ()] == 0.0
+    assert values["sound_monitor_config_last_reload_success_timestamp_seconds", ()] == 50.0
+
+
+def test_an_emptied_outbox_has_no_oldest_event(registry, metrics):
+    metrics.outbox(2, 1_700_000_000.0)
+    metrics.outbox(0, None)
+    assert samples(registry)["sound_monitor_outbox_oldest_event_timestamp_seconds", ()] == 0.0
+
+
+def test_without_mqtt_it_is_neither_connected_nor_down(registry):
+    without = CONFIG.model_copy(update={"mqtt": None})
+    metrics = Metrics(registry, without)
+    assert math.isnan(samples(registry)["sound_monitor_mqtt_connected", ()])
+    metrics.configure(CONFIG)
+    assert samples(registry)["sound_monitor_mqtt_connected", ()] == 0.0
+    metrics.mqtt(connected=True)
+    metrics.configure(CONFIG)
+    assert samples(registry)["sound_monitor_mqtt_connected", ()] == 1.0
+
+
+def test_a_model_that_is_changed_leaves_no_second_one_behind(registry, metrics):
+    metrics.model("compact-1", "cpu", "float32")
+    metrics.model("clap", "cuda:0", "float16")
+    assert labels_of(registry, "sound_monitor_model_info") == {("cuda:0", "float16", "clap")}
+
+
+def reloaded() -> Config:
+    return Config.model_validate(
+        {
+            "sources": {"kitchen": {}, "hall": {}},
+            "events": {
+                "dog_bark": {"prompts": "a dog barking", "on_threshold": 0.7},
+                "doorbell": {"prompts": "a doorbell", "sources": ["hall"]},
+            },
+        }
+    )
+
+
+def test_a_reload_drops_what_vanished_and_keeps_the_rest_counting(registry, metrics):
+    drive(metrics)
+    metrics.configure(reloaded())
+    values = samples(registry)
+    mentioned = {value for _, labels in values for key, value in labels if key in ("source", "event")}
+    assert mentioned == {"kitchen", "hall", "dog_bark", "doorbell"}
+    assert labels_of(registry, "sound_monitor_event_score") == {
+        ("dog_bark", "kitchen"),
+        ("dog_bark", "hall"),
+        ("doorbell", "hall"),
+    }
+    assert values["sound_monitor_capture_overflows_total", (("source", "kitchen"),)] == 3.0
+    assert values["sound_monitor_capture_overflows_total", (("source", "hall"),)] == 0.0
+    assert values["sound_monitor_event_threshold", (("event", "dog_bark"), ("source", "kitchen"))] == 0.7
+    assert values["sound_monitor_events_total", (("event", "dog_bark"), ("source", "kitchen"))] == 1.0
+
+
+def test_late_news_of_a_vanished_source_bring_no_series_back(registry, metrics):
+    metrics.configure(reloaded())
+    before = samples(registry).keys()
+    metrics.source_up("garage", up=True)
+    metrics.audio("garage", 1.0, -20.0)
+    metrics.overflow("garage")
+    metrics.restart("garage", RestartReason.LOST)
+    metrics.window_scored("garage")
+    metrics.window_dropped("garage", DropReason.SUPERSEDED)
+    metrics.activity(Activity("kitchen", "smoke_alarm", 0.5, 0.5, active=True, since=1.0))
+    metrics.event(started("kitchen", "smoke_alarm"))
+    assert samples(registry).keys() == before
+
+
+def test_the_number_of_series_follows_from_the_configuration_alone(registry, metrics):
+    count = len(samples(registry))
+    for number in range(200):
+        drive(metrics)
+        metrics.model(f"model-{number}", "cpu", "float32")
+    assert len(samples(registry)) == count + 1  # model_info has appeared
+
+
+def test_two_monitors_in_one_process_do_not_meet():
+    first, second = CollectorRegistry(), CollectorRegistry()
+    Metrics(first, CONFIG).overflow("kitchen", 5)
+    Metrics(second, CONFIG)
+    assert samples(second)["sound_monitor_capture_overflows_total", (("source", "kitchen"),)] == 0.0
+
+
+@pytest.mark.real
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool isn't installed")
+class TestPromtool:
+    def promtool(self, *arguments: str, text: bytes | None = None) -> str:
+        result = subprocess.run(
+            [PROMTOOL, *arguments],
+            check=False,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+        )
+        output = result.stdout.decode()
+        assert result.returncode == 0, output
+        return output
+
+    def test_the_metrics_have_no_lint(self, registry, metrics):
+        drive(metrics)
+        assert self.promtool("check", "metrics", text=generate_latest(registry)) == ""
+
+    def test_the_shipped_configuration_is_valid(self):
+        self.promtool("check", "config", str(ROOT / "config/prometheus/prometheus.yml"))
+
+    def test_the_shipped_alerts_are_valid(self):
+        self.promtool("check", "rules", str(ROOT / "config/prometheus/alerts.yml"))
+
+    def test_the_shipped_alerts_fire_when_they_should_and_only_then(self):
+        self.promtool("test", "rules", str(ROOT / "config/prometheus/alerts_test.yml"))
+
+
+def test_the_alerts_speak_of_metrics_that_there_are_and_each_is_tested(registry, metrics):
+    alerts = (ROOT / "config/prometheus/alerts.yml").read_text()
+    tests = (ROOT / "config/prometheus/alerts_test.yml").read_text()
+    exported = {name for name, _ in samples(registry)}
+    used = set(re.findall(r"\bsound_monitor_\w+", alerts))
+    assert used
+    assert used <= exported
+    for alert in re.findall(r"alert: (\w+)", alerts):
+        assert re.search(rf"alertname: {alert}\n\s+eval_time: \S+\n\s+exp_alerts:", tests), alert

@@ -1,0 +1,335 @@
+"""The page in a real browser: what it shows, how it follows, and what it says when it can't."""
+
+import asyncio
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from chromium import CHROMIUM, chromium
+from prometheus_client import CollectorRegistry
+from scenes import HOUSE, event
+
+from monitor.config import HttpConfig
+from monitor.status import OutboxStatus, ReloadStatus, Status
+from monitor.types import Phase, Reason
+from monitor.web import serve
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium isn't installed"),
+]
+SCREENSHOTS = os.environ.get("SOUND_MONITOR_SCREENSHOTS")
+"""A folder to keep the screenshots in, for looking at."""
+
+
+class Shown:
+    """The status that the page follows."""
+
+    def __init__(self) -> None:
+        self.now: Status = HOUSE
+
+    def serve(self, port: int = 0):
+        return serve(HttpConfig(port=port), CollectorRegistry(), lambda: self.now, lambda: (True, ""))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser():
+    async with chromium() as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shown():
+    return Shown()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser, shown):
+    browser.complaints.clear()
+    async with shown.serve() as server:
+        await browser.size(1280, 900)
+        await browser.open(server.url)
+        await browser.until("document.body.dataset.stream === 'live' && document.querySelector('#recent tr')")
+        yield browser
+        assert browser.complaints == []
+    await browser.open("about:blank")
+
+
+def text_of(selector: str) -> str:
+    return f"document.querySelector({json.dumps(selector)})?.innerText"
+
+
+async def test_sources_are_shown_with_their_state_and_problem(page):
+    cards = await page.eval("[...document.querySelectorAll('.source')].map((each) => each.innerText)")
+    assert [card.splitlines()[0] for card in cards] == ["Kitchen", "Front door", "Workshop", "Garage"]
+    kitchen, _, workshop, garage = cards
+    assert "Online" in kitchen
+    assert "\N{MINUS SIGN}31 dBFS" in kitchen
+    assert "604,713 windows · 12 dropped · 2 overflows · reopened once" in kitchen.replace("\n", " ")
+    assert "Problem" in workshop
+    assert "exact zeros for 42 s" in workshop
+    assert "silence" in workshop
+    assert "Offline" in garage
+    assert "no sound" in garage
+    assert "sound 2 h 1 min ago" in garage
+
+
+async def test_scores_stand_against_their_marks(page):
+    active = "document.querySelector('.event[data-active=true]')"
+    assert await page.eval(f"{active}.innerText.split('\\n').filter(Boolean)") == [
+        "Smoke alarm",
+        "for 12 s",
+        "0.91",
+    ]
+    box = """(selector) => {
+        const event = document.querySelector('.event[data-active=true]');
+        const track = event.querySelector('.score-track').getBoundingClientRect();
+        const part = event.querySelector(selector).getBoundingClientRect();
+        return [(part.left - track.left) / track.width, (part.right - track.left) / track.width];
+    }"""
+    await page.until(f"Math.abs(({box})('.score-smooth')[1] - 0.91) < 0.005")
+    await page.until(f"Math.abs(({box})('.score-raw')[1] - 0.97) < 0.005")
+    for part, place in ((".mark-on", 0.6), (".mark-off", 0.42)):
+        left, right = await page.eval(f"({box})('{part}')")
+        assert (left + right) / 2 == pytest.approx(place, abs=0.005)
+
+
+async def test_scores_can_be_heard_instead_of_seen(page):
+    meters = await page.eval(
+        "[...document.querySelectorAll('.source:first-child [role=meter]')].map((each) =>"
+        " [each.ariaLabel, each.ariaValueText, each.ariaValueMin, each.ariaValueNow, each.ariaValueMax])"
+    )
+    assert meters[0] == ["Level", "-31 dBFS", "-80", "-31.4", "0"]
+    assert meters[2] == [
+        "Smoke alarm, score",
+        "0.91, active, begins at 0.60, ends below 0.42",
+        "0",
+        "0.91",
+        "1",
+    ]
+
+
+async def test_the_last_events_are_one_row_each(page, shown):
+    rows = "[...document.querySelectorAll('#recent tr')].map((row) => [...row.cells].map((c) => c.innerText))"
+    first, second, *_, last = await page.eval(rows)
+    assert first[1:] == ["Smoke alarm", "Kitchen", "", "0.93", "still on"]
+    assert second[1:] == ["Dog bark", "Front door", "14 s", "0.88", "fell silent"]
+    assert last[1:] == ["Dog bark", "Front door", "1 min 11 s", "0.97", "fell silent"]
+    started = shown.now.recent[0]
+    ended = replace(
+        started,
+        phase=Phase.END,
+        ended_at=started.started_at + 15.0,
+        peak_score=0.95,
+        reason=Reason.MAX_DURATION,
+    )
+    shown.now = replace(shown.now, recent=(ended, *shown.now.recent))
+    await page.until("document.querySelector('#recent tr').innerText.includes('longest duration')")
+    assert (await page.eval(rows))[0][1:] == ["Smoke alarm", "Kitchen", "15 s", "0.95", "longest duration"]
+    assert len(await page.eval(rows)) == 6
+
+
+async def test_without_events_it_says_so(page, shown):
+    assert await page.eval("document.getElementById('recent-empty').hidden")
+    shown.now = replace(HOUSE, recent=())
+    await page.until("!document.getElementById('recent-empty').hidden")
+    assert await page.eval("document.querySelectorAll('#recent tr').length") == 0
+
+
+async def test_what_the_settings_mean_is_said_in_seconds(page):
+    rules = await page.eval(text_of("#rules"))
+    for rule in HOUSE.events:
+        assert rule.meaning in rules
+    assert HOUSE.windows in await page.eval(text_of("#windows"))
+
+
+async def test_the_system_is_described(page, shown):
+    facts = await page.eval(text_of("#facts"))
+    for fact in ("compact, float32 on cpu", "connected", "nothing", "3 days 12 h", "0.1.0"):
+        assert fact in facts
+    shown.now = replace(
+        HOUSE,
+        mqtt_connected=False,
+        outbox=OutboxStatus(3, HOUSE.at - 700.0),
+        reload=ReloadStatus(False, HOUSE.at, "config.yaml:3: events: missing"),
+    )
+    await page.until(f"{text_of('#facts')}.includes('not connected, trying again')")
+    facts = await page.eval(text_of("#facts"))
+    assert "3 events, oldest 11 min 40 s ago" in facts
+    assert "the old ones hold: config.yaml:3: events: missing" in facts
+    shown.now = replace(HOUSE, mqtt_connected=None, encoder=None)
+    await page.until(f"{text_of('#facts')}.includes('turned off')")
+    assert await page.eval(text_of("#verdict")) == "Loading the model…"
+
+
+async def test_an_event_that_begins_is_shown_titled_and_announced_once(page, shown):
+    resting = tuple(replace(each, active=False, since=None) for each in HOUSE.activities)
+    quiet = replace(HOUSE, activities=resting)
+    shown.now = quiet
+    await page.until("document.title === 'Sound Monitor'")
+    assert await page.eval(text_of("#verdict")) == "2 sources need a look"
+    assert await page.eval(text_of("#announcer")) == ""
+    bark = replace(HOUSE.activities[3], smooth=0.8, active=True, since=HOUSE.at - 1.5)
+    shown.now = replace(
+        quiet,
+        activities=(*resting[:3], bark, *resting[4:]),
+        recent=(event(8, "front_door", "dog_bark", 1.5, None, 0.8), *HOUSE.recent),
+    )
+    await page.until("document.title === '● Dog bark · Sound Monitor'")
+    assert await page.eval(text_of("#verdict")) == "Dog bark"
+    assert await page.eval(text_of(".event[data-active=true] .event-since")) == "for 1.5 s"
+    assert await page.eval("document.getElementById('announcer').textContent") == "Dog bark began, Front door"
+    assert await page.eval("document.getElementById('announcer').ariaLive") == "polite"
+
+
+async def test_sources_and_events_come_and_go_with_a_reload(page, shown):
+    shown.now = replace(HOUSE, sources=(HOUSE.sources[3], HOUSE.sources[0]), activities=HOUSE.activities[1:3])
+    await page.until("document.querySelectorAll('.source').length === 2")
+    names = "[...document.querySelectorAll('.source h3, .event-name')].map((each) => each.innerText)"
+    assert await page.eval(names) == ["Garage", "Kitchen", "Smoke alarm", "Glass breaking"]
+    shown.now = HOUSE
+    await page.until("document.querySelectorAll('.source').length === 4")
+    assert (await page.eval(names))[:3] == ["Kitchen", "Dog bark", "Smoke alarm"]
+
+
+async def test_text_from_outside_stays_text(page, shown):
+    evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    shown.now = replace(
+        HOUSE,
+        sources=(replace(HOUSE.sources[0], problem=evil), *HOUSE.sources[1:]),
+        events=(replace(HOUSE.events[0], meaning=evil), *HOUSE.events[1:]),
+    )
+    await page.until(f"{text_of('.problem')} === {json.dumps(evil)}")
+    assert await page.eval("document.querySelectorAll('main img, main script').length") == 0
+    assert "owned" not in await page.eval("document.title")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 2560])
+async def test_nothing_sticks_out_at_any_width(page, width):
+    await page.size(width, 800)
+    await page.until(f"innerWidth === {width}")
+    assert await page.eval("document.documentElement.scrollWidth") == width
+    cut = await page.eval(
+        "[...document.querySelectorAll('h1, h2, h3, .chip, .event-name, .event-score, td, dd')]"
+        ".filter((each) => getComputedStyle(each).display !== 'inline')"
+        ".filter((each) => each.scrollWidth > each.clientWidth + 1)"
+        ".map((each) => each.innerText)"
+    )
+    assert cut == []
+
+
+async def test_the_keyboard_reaches_everything_there_is_to_use(page):
+    reached = []
+    for _ in range(8):
+        for kind in ("keyDown", "keyUp"):
+            await page.call("Input.dispatchKeyEvent", type=kind, key="Tab", windowsVirtualKeyCode=9)
+        reached.append(await page.eval("document.activeElement.innerText.split('\\n')[0]"))
+        assert await page.eval("getComputedStyle(document.activeElement).outlineStyle") != "none"
+        if reached[-1] == "Health":
+            break
+    assert reached == ["Skip to the sources", "Began\tSound\tSource\tLasted\tPeak\tEnded", "Metrics",
+                       "Status as JSON", "Health"]  # fmt: skip
+
+
+async def test_reduced_motion_is_respected(page):
+    duration = "getComputedStyle(document.querySelector('.score-smooth')).transitionDuration"
+    assert await page.eval(duration) == "0.4s"
+    await page.prefer(prefers_reduced_motion="reduce")
+    assert await page.eval(duration) == "0s"
+    await page.prefer()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("device", "width"), [("desktop", 1280), ("phone", 390)])
+async def test_text_can_be_read_in_light_and_dark(page, scheme, device, width):
+    await page.size(width, 850, 2.0 if device == "phone" else 1.0)
+    await page.prefer(prefers_color_scheme=scheme)
+    assert await page.eval("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+    poor = await page.eval(POOR_CONTRAST)
+    assert poor == []
+    picture = await page.screenshot()
+    assert picture.startswith(b"\x89PNG")
+    if SCREENSHOTS:
+        await asyncio.to_thread(Path(SCREENSHOTS, f"page-{device}-{scheme}.png").write_bytes, picture)
+    await page.prefer()
+
+
+async def test_a_lost_connection_is_said_and_mended(browser, shown):
+    async with shown.serve() as server:
+        port = server.port
+        await browser.open(server.url)
+        await browser.until("document.body.dataset.stream === 'live'")
+        assert await browser.eval("document.getElementById('banner').hidden")
+    await browser.until("document.body.dataset.stream === 'lost'")
+    banner = await browser.eval(text_of("#banner"))
+    assert banner.startswith("No connection to the monitor; trying again. What is shown is from ")
+    assert await browser.eval(text_of("#verdict")) == "Not connected"
+    assert await browser.eval("document.title") == "Sound Monitor"
+    shown.now = replace(HOUSE, version="0.2.0")
+    async with shown.serve(port):
+        await browser.until(f"{text_of('#facts')}.includes('0.2.0')")
+        assert await browser.eval("document.getElementById('banner').hidden")
+        assert await browser.eval("document.body.dataset.stream") == "live"
+
+
+async def test_a_monitor_that_says_nothing_any_more_counts_as_lost(browser, shown, monkeypatch):
+    hasten = "const real = setTimeout; setTimeout = (what, ms) => real(what, ms >= 3000 ? ms / 6 : ms);"
+    script = await browser.call("Page.addScriptToEvaluateOnNewDocument", source=hasten)
+    stuck = asyncio.Event()
+
+    async def say_nothing(*_) -> None:
+        await stuck.wait()
+
+    async with shown.serve() as server:
+        await browser.open(server.url)
+        await browser.until("document.body.dataset.stream === 'live'")
+        monkeypatch.setattr("monitor.web.server.wait", say_nothing)
+        monkeypatch.setattr("monitor.web.server._Site._stream", say_nothing)
+        await browser.until("document.body.dataset.stream === 'lost'")
+        monkeypatch.undo()
+        await browser.until("document.body.dataset.stream === 'live'")
+        stuck.set()
+    await browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
+
+
+POOR_CONTRAST = """
+(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const paint = (colours) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const colour of colours) {
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => rgb
+    .map((each) => each / 255)
+    .map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, each, index) => sum + each * [0.2126, 0.7152, 0.0722][index], 0);
+  const poor = [];
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (words.nextNode()) {
+    const text = words.currentNode.textContent.trim();
+    const node = words.currentNode.parentElement;
+    if (!text || !node.checkVisibility() || node.closest("template, noscript, .skip, .sr-only")) continue;
+    const grounds = [];
+    for (let each = node; each; each = each.parentElement) {
+      const style = getComputedStyle(each);
+      grounds.unshift(style.backgroundColor);
+      if (style.opacity !== "1") poor.push([text, "opacity", style.opacity]);
+    }
+    const ground = paint(grounds);
+    const ink = paint([...grounds, getComputedStyle(node).color]);
+    const [dark, bright] = [light(ground), light(ink)].sort((a, b) => a - b);
+    const ratio = (bright + 0.05) / (dark + 0.05);
+    if (ratio < 4.5) poor.push([text, ratio.toFixed(2)]);
+  }
+  return poor;
+})()
+"""
+"""Texts whose contrast is below WCAG's AA for body text, with their ratio."""
