@@ -23,7 +23,13 @@ help: ## what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMPS)/run ## listen: the default microphone, or a demo scene where there is none (CONFIG=file.yaml)
-	@exec $(BIN)/sound-monitor run $(CONFIG)
+	@if [ "$(CONFIG)" != config/demo.yaml ]; then exec $(BIN)/sound-monitor run $(CONFIG); fi; \
+	if input=$$($(BIN)/sound-monitor devices --default 2>/dev/null); then \
+	  echo "listening to the default input: $$input"; \
+	  exec $(BIN)/sound-monitor run $(CONFIG) --overlay config/overlays/microphone.yaml; \
+	fi; \
+	echo "no microphone is there: listening to a demo scene"; \
+	exec $(BIN)/sound-monitor run $(CONFIG)
 
 test: check $(STAMPS)/test ## run all checks and tests
 	@$(BIN)/python -m pytest -m "not large" $(PYTEST_ARGS)

@@ -86,8 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _takes_config(check)
 
-    command("devices", _devices, "list the microphones and how to name them", "devices").add_argument(
-        "--json", action="store_true", help="print JSON"
+    devices = command(
+        "devices",
+        _devices,
+        "list the microphones and how to name them",
+        "devices",
+        "devices --json",
+    )
+    devices.add_argument("--json", action="store_true", help="print JSON")
+    devices.add_argument(
+        "--default", action="store_true", help="print the default input only, and fail if there is none"
     )
 
     replay = command(
@@ -175,10 +183,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _devices(arguments: argparse.Namespace) -> int:
-    from monitor.sources.devices import describe, list_inputs  # noqa: PLC0415
+    from monitor.inputs import default_input, print_inputs  # noqa: PLC0415
 
-    inputs = list_inputs()
-    _say(describe(inputs, as_json=arguments.json))
+    if arguments.default:
+        _say(default_input())
+    else:
+        print_inputs(as_json=arguments.json)
     return OK
 
 
