@@ -1,0 +1,28 @@
+"""Where sound comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from monitor.config import SourceConfig
+    from monitor.types import Source
+
+
+def open_source(name: str, config: SourceConfig, rate_hz: int) -> Source:
+    """Return a source of mono audio at rate_hz; entering it opens it, and may raise SourceError."""
+    # Imported here because the capture helper passes through this module and must start quickly.
+    from monitor.config import DemoSource, FileSource, MicrophoneSource  # noqa: PLC0415
+    from monitor.sources.demo import Demo  # noqa: PLC0415
+    from monitor.sources.file import Recording  # noqa: PLC0415
+    from monitor.sources.microphone import Microphone  # noqa: PLC0415
+
+    match config:
+        case MicrophoneSource():
+            return Microphone(name, config, rate_hz)
+        case FileSource():
+            return Recording(name, config, rate_hz)
+        case DemoSource():
+            return Demo(name, config, rate_hz)
+        case _:
+            assert_never(config)

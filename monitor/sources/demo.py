@@ -1,0 +1,97 @@
+"""A made-up scene: a quiet room, and every 12 to 20 s an everyday sound."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from monitor.config import DemoSource
+from monitor.pcm import Resampler
+from monitor.sources.playback import Pacer, Playback
+from monitor.sources.sounds import RATE_HZ, SOUNDS, make, room_tone
+from monitor.types import AudioBlock, FloatArray
+
+_BLOCK_SECONDS = 0.05
+_ROOM_TONE = 10.0 ** (-58.0 / 20.0)
+_PEAK = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A sound of the scene, in seconds since its beginning."""
+
+    label: str
+    """One of `sounds.SOUNDS`."""
+    onset: float
+    offset: float
+
+
+def scene(seed: int) -> Iterator[tuple[FloatArray, Heard]]:
+    """Yield the scene, endless, a part of 12 to 20 s at 48 kHz and its sound at a time."""
+    rng = np.random.default_rng(seed)
+    began = 0
+    for label in _labels(rng):
+        sound = make(label, rng)
+        part = room_tone(rng, rng.uniform(12.0, 20.0)) * _ROOM_TONE
+        start = round(rng.uniform(2.0, 3.5) * RATE_HZ)
+        part[start : start + len(sound)] += rng.uniform(0.6, 1.0) * _PEAK * sound
+        onset = (began + start) / RATE_HZ
+        yield part.astype(np.float32), Heard(label, onset, onset + len(sound) / RATE_HZ)
+        began += len(part)
+
+
+def schedule(seed: int, seconds: float) -> list[Heard]:
+    """Return the sounds that begin within the scene's first seconds."""
+    return list(takewhile(lambda heard: heard.onset < seconds, (heard for _, heard in scene(seed))))
+
+
+def _labels(rng: np.random.Generator) -> Iterator[str]:
+    """Yield every label once, in a random order, then again; never one twice in a row."""
+    last = ""
+    while True:
+        order = [str(label) for label in rng.permutation(list(SOUNDS))]
+        if order[0] == last:
+            order.reverse()
+        yield from order
+        last = order[-1]
+
+
+class Demo:
+    """Yields the scene in real time, for ever; the same seed gives the same sounds at the same times."""
+
+    problem: str | None = None
+    overflows: int = 0
+
+    def __init__(self, name: str, config: DemoSource, rate_hz: int) -> None:
+        self.name = name
+        self._config = config
+        self._rate_hz = rate_hz
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    async def __aiter__(self) -> AsyncIterator[AudioBlock]:
+        parts = scene(self._config.seed)
+        resampler = Resampler(RATE_HZ, self._rate_hz)
+        size = round(_BLOCK_SECONDS * self._rate_hz)
+        playback = Playback(self.name, self._rate_hz, time.time(), Pacer())
+        while True:
+            part, _ = await asyncio.to_thread(next, parts)
+            samples = resampler.process(part)
+            for start in range(0, len(samples), size):
+                yield await playback.block(samples[start : start + size], gap=False)

@@ -1,0 +1,153 @@
+"""A recording as a source: in real time as if it were live, or as fast as it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import stat
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soundfile
+
+from monitor.config import FileSource
+from monitor.errors import SourceError
+from monitor.pcm import Resampler, downmix, sanitised
+from monitor.sources.playback import Pacer, Playback
+from monitor.types import AudioBlock, FloatArray
+
+_LIVE_BLOCK_SECONDS = 0.1
+_FAST_BLOCK_SECONDS = 0.5
+_RATES_HZ = range(1_000, 1_000_001)
+_MAX_CHANNELS = 64
+# Lengths in MP3 headers are estimates.
+_TOLERANCE_SECONDS, _TOLERANCE = 0.1, 0.01
+# libsndfile shortens a cut-off WAV to what is there, and says so here only; a stream's header has 2**32 - 1.
+_CUT_WAV = re.compile(r"^data : (?P<said>\d+) \(should be (?P<there>\d+)\)", re.MULTILINE)
+_STREAMED_BYTES = 0x7FFF_0000
+
+
+class Decoder:
+    """Reads a sound file block by block as mono at rate_hz; blocking, for use in threads."""
+
+    def __init__(self, path: Path, rate_hz: int, block_seconds: float) -> None:
+        self._path = path
+        self._file = self._open()
+        self._lock = threading.Lock()
+        self._resampler = Resampler(self._file.samplerate, rate_hz)
+        self._block_frames = max(1, round(block_seconds * self._file.samplerate))
+        self._read_frames = 0
+
+    def _open(self) -> soundfile.SoundFile:
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise self._error(f"can't be read: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise self._error("is not a file")
+        if not status.st_size:
+            raise self._error("is empty")
+        try:
+            file = soundfile.SoundFile(self._path)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".") or "unknown"
+            raise self._error(f"is no WAV, FLAC, OGG or MP3 that can be read: {reason}") from None
+        refusal = None
+        if not file.frames:
+            refusal = "holds no sound"
+        elif file.samplerate not in _RATES_HZ:
+            refusal = f"has a sample rate of {file.samplerate} Hz; convert it to 48000 Hz"
+        elif file.channels > _MAX_CHANNELS:
+            refusal = f"has {file.channels} channels; convert it to one"
+        if refusal is not None:
+            file.close()
+            raise self._error(refusal)
+        return file
+
+    def read(self) -> tuple[FloatArray, bool]:
+        """Return the next samples, and whether the file has ended with them; then it starts again.
+
+        Raises SourceError at the end of a file that is shorter than it says, or where it is damaged.
+        """
+        with self._lock:
+            try:
+                frames = self._file.read(self._block_frames, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                frames = np.zeros((0, 1), dtype=np.float32)
+            if len(frames):
+                self._read_frames += len(frames)
+                return self._resampler.process(sanitised(downmix(frames))), False
+            self._check_length()
+            self._read_frames = 0
+            self._file.seek(0)
+            return self._resampler.flush(), True
+
+    def close(self) -> None:
+        """Close the file, after a read that another thread may still be in."""
+        with self._lock:
+            self._file.close()
+
+    def _check_length(self) -> None:
+        said = self._file.frames
+        if cut := _CUT_WAV.search(self._file.extra_info):
+            there, announced = int(cut["there"]), int(cut["said"])
+            if there and there < announced < _STREAMED_BYTES:
+                said = round(said * announced / there)
+        rate_hz = self._file.samplerate
+        if said - self._read_frames > max(_TOLERANCE_SECONDS * rate_hz, _TOLERANCE * said):
+            read, whole = self._read_frames / rate_hz, said / rate_hz
+            raise self._error(f"ends or is damaged after {read:.1f} s of {whole:.1f} s; replace it")
+
+    def _error(self, text: str) -> SourceError:
+        return SourceError(f"{str(self._path)!r} {text}")
+
+
+class Recording:
+    """Yields a file's sound once, or for ever with `loop`; a gap is marked at each new round.
+
+    anchor is the Unix time of the first sample; by default, when the source is opened. In real time, a pause
+    of over a second (the machine slept) is a gap too. A block's samples are the file's at `position`, modulo
+    its length. Raises SourceError where the file is missing, no sound, or damaged.
+    """
+
+    problem: str | None = None
+    overflows: int = 0
+
+    def __init__(self, name: str, config: FileSource, rate_hz: int, *, anchor: float | None = None) -> None:
+        self.name = name
+        self._config = config
+        self._rate_hz = rate_hz
+        self._anchor = anchor
+
+    async def __aenter__(self) -> Self:
+        block_seconds = _LIVE_BLOCK_SECONDS if self._config.realtime else _FAST_BLOCK_SECONDS
+        self._decoder = await asyncio.to_thread(Decoder, self._config.path, self._rate_hz, block_seconds)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self._decoder.close)
+
+    async def __aiter__(self) -> AsyncIterator[AudioBlock]:
+        anchor = time.time() if self._anchor is None else self._anchor
+        pacer = Pacer() if self._config.realtime else None
+        playback = Playback(self.name, self._rate_hz, anchor, pacer)
+        gap = False
+        while True:
+            samples, ended = await asyncio.to_thread(self._decoder.read)
+            if samples.size:
+                yield await playback.block(samples, gap=gap)
+                gap = False
+            if ended:
+                if not self._config.loop:
+                    return
+                gap = True

@@ -1,0 +1,103 @@
+"""The capture helper as its parent sees it: how it is started, asked and read.
+
+PortAudio lives in a process of its own, one for each open microphone, because its device list is frozen while
+any stream is open, because its calls hang for ever when a sound server does, because some ALSA plugins abort
+the process that they run in, and because a callback that waits for this process's interpreter lock loses
+samples while a model loads.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import Any, NamedTuple
+
+import monitor
+from monitor.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the helper opened."""
+
+    name: str
+    rate_hz: int
+    channels: int
+    block_seconds: float
+
+
+class PacketHead(NamedTuple):
+    """What stands before each packet's samples, which are interleaved f32le."""
+
+    size: int
+    """Bytes of samples that follow."""
+    lost: int
+    """Frames lost just before, because this process was too slow to take them."""
+    overflows: int
+    """How often PortAudio said just before that frames were lost; it doesn't say how many."""
+    arrived_at: float
+    """Monotonic time at which the last of the samples arrived."""
+
+
+PACKET_HEAD = Struct("<IIId")
+
+_ANSWER_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def start(request: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a helper; the socket gives its answer, one line of JSON, and then packets.
+
+    The helper ends when the socket is closed.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "monitor.sources.capture", json.dumps(request)],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            # ALSA and PortAudio talk there, at length, about plugins that nobody has asked for.
+            stderr=None if _log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": _import_path()},
+        )
+    return process, ours
+
+
+def _import_path() -> str:
+    """Return a path by which the helper finds this very package, installed or not."""
+    package = str(Path(monitor.__file__).parent.parent)
+    return os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def parse_answer(line: bytes) -> dict[str, Any]:
+    """Return the helper's answer; raises SourceError with the error that it reports."""
+    if not line.endswith(b"\n"):
+        raise SourceError("the capture process died before it answered; run with `log: {level: debug}`")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise SourceError(answer["error"])
+    return answer
+
+
+def ask(request: dict[str, Any]) -> dict[str, Any]:
+    """Start a helper for one answer, and wait for it."""
+    process, connection = start(request)
+    try:
+        connection.settimeout(_ANSWER_SECONDS)
+        with connection, connection.makefile("rb") as lines:
+            return parse_answer(lines.readline())
+    except TimeoutError:
+        raise SourceError(
+            f"PortAudio didn't answer within {_ANSWER_SECONDS:g} s: is the sound server hanging?"
+        ) from None
+    finally:
+        process.kill()
+        process.wait()
