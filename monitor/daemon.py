@@ -19,7 +19,7 @@ from monitor.config import Config
 from monitor.config_file import load_config
 from monitor.errors import ConfigError, MonitorError, SinkError
 from monitor.metrics import Metrics
-from monitor.outlets import LogOutlet, MqttOutlet, mqtt_outlet
+from monitor.outlets import DaemonOutlet, LogOutlet, mqtt_outlet
 from monitor.pipeline import Pipeline
 from monitor.rules import event_in_words, windows_in_words
 from monitor.scoring import Scorer
@@ -66,7 +66,7 @@ class Daemon:
         self._metrics = Metrics(self._registry, config)
         self._scorer = Scorer()
         self._pipeline: Pipeline | None = None
-        self._outlet: LogOutlet | MqttOutlet = LogOutlet()
+        self._outlet: DaemonOutlet = LogOutlet()
         self._reload = ReloadStatus(ok=True, at=self._started_at)
         self._metrics.reload(ok=True, at=self._started_at)
         self._stop = asyncio.Event()
@@ -98,7 +98,7 @@ class Daemon:
                 config = self._config
                 if config.mqtt is not None:
                     self._outlet = await stack.enter_async_context(
-                        mqtt_outlet(config, state_directory(config))
+                        mqtt_outlet(config, config.mqtt, state_directory(config))
                     )
                 if config.http.enabled:
                     server = await stack.enter_async_context(
@@ -149,11 +149,14 @@ class Daemon:
                 _log.error("no progress: %s", stall)
 
     async def _observe(self) -> None:
+        failures = 0
         while True:
             backlog = self._outlet.backlog
             self._metrics.outbox(backlog.pending, backlog.oldest_time)
             self._metrics.mqtt(bool(self._outlet.connected))
-            self._metrics.publish_failures(self._outlet.publish_failures)
+            for _ in range(self._outlet.publish_failures - failures):
+                self._metrics.publish_failed()
+            failures = self._outlet.publish_failures
             await asyncio.sleep(_OBSERVE_SECONDS)
 
     async def _reload_on_hangup(self, pipeline: Pipeline, notifier: Notifier) -> None:
@@ -215,7 +218,7 @@ class Daemon:
             windows=windows_in_words(config),
             sources=pipeline.source_statuses() if pipeline else (),
             events=tuple(
-                EventRule(name, event.on_threshold, event.off, event_in_words(config, name))
+                EventRule(name, event.on_threshold, event.off, "; ".join(event_in_words(config, name)))
                 for name, event in config.events.items()
             ),
             activities=pipeline.activities() if pipeline else (),

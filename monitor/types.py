@@ -143,6 +143,8 @@ class Encoder(Protocol):
 
     identity: str
     """Model name and version; embeddings of different identities don't mix."""
+    device: str
+    """Where it runs, such as `cpu` or `cuda:0`."""
     rate_hz: int
     max_window_seconds: float
     logit_scale: float

@@ -1,0 +1,167 @@
+"""Where the daemon's results go: the log always, the broker by way of the outbox where MQTT is on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from monitor.config import Config, MqttConfig
+from monitor.outbox import Backlog, Outbox
+from monitor.pipeline import Outlet
+from monitor.sinks.broker import embedded_broker
+from monitor.sinks.mqtt import MqttSink
+from monitor.types import Activity, Event, Phase, Scores
+
+_log = logging.getLogger(__name__)
+_FLUSH_SECONDS = 5.0
+
+
+class DaemonOutlet(Outlet, Protocol):
+    """An outlet that the daemon can also ask and change."""
+
+    @property
+    def connected(self) -> bool | None:
+        """Whether the broker is there; None where none is wanted."""
+
+    @property
+    def publish_failures(self) -> int:
+        """Messages that the broker didn't take."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """Events that wait for the broker."""
+
+    def configure(self, config: Config) -> None:
+        """Go over to other sources and events."""
+
+
+def in_words(event: Event) -> str:
+    """Tell a start or an end in one line."""
+    if event.phase is Phase.START:
+        return (
+            f"{event.source}: {event.name} began (score {event.peak_score:.2f}, "
+            f"threshold {event.threshold:.2f})"
+        )
+    lasted = (event.ended_at or event.started_at) - event.started_at
+    return (
+        f"{event.source}: {event.name} ended after {lasted:.1f} s "
+        f"(peak {event.peak_score:.2f}, {event.reason.value})"
+    )
+
+
+class LogOutlet:
+    """Tells events in the log, and nobody else."""
+
+    connected: bool | None = None
+    publish_failures = 0
+    backlog = Backlog()
+
+    async def deliver(self, event: Event) -> None:
+        """Log it."""
+        _log.info("%s", in_words(event))
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Log it."""
+        _log.info("source %s: %s", source, "delivers sound" if online else "delivers no sound now")
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        """Scores are no news."""
+
+    def configure(self, config: Config) -> None:
+        """Nothing here depends on it."""
+
+
+class MqttOutlet(LogOutlet):
+    """Tells the log and the broker."""
+
+    def __init__(self, config: Config, sink: MqttSink, outbox: Outbox) -> None:
+        self._sink = sink
+        self._outbox = outbox
+        self._pairs: dict[tuple[str, str], None] = {}
+        self._sources: tuple[str, ...] = ()
+        self.configure(config)
+
+    @property
+    def connected(self) -> bool | None:  # type: ignore[override]
+        """Whether the broker is there."""
+        return self._sink.connected
+
+    @property
+    def publish_failures(self) -> int:  # type: ignore[override]
+        """Messages that the broker didn't take."""
+        return self._sink.publish_failures
+
+    @property
+    def backlog(self) -> Backlog:  # type: ignore[override]
+        """Events that wait for the broker."""
+        return self._outbox.backlog
+
+    async def deliver(self, event: Event) -> None:
+        """Log it, and put it into the outbox: then it is safe."""
+        await super().deliver(event)
+        await self._sink.publish(event)
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Tell whether the source is available."""
+        super().source_changed(source, online)
+        self._sink.set_source_status(source, online)
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        """Publish levels and scores where they are wanted."""
+        self._sink.set_level(scores.source, scores.level_dbfs)
+        for activity in activities:
+            self._sink.set_score(activity.source, activity.event, activity.smooth)
+
+    def configure(self, config: Config) -> None:
+        """Retain a state for exactly what is listened for."""
+        pairs = dict.fromkeys(
+            (source, event)
+            for source in config.sources
+            for event in config.events
+            if config.listens(source, event)
+        )
+        for source in set(self._sources) - set(config.sources):
+            self._sink.forget(source)
+        for source, event in _missing(self._pairs, pairs):
+            self._sink.forget(source, event)
+        for source in config.sources:
+            if source not in self._sources:
+                self._sink.set_source_status(source, online=False)
+        for source, event in _missing(pairs, self._pairs):
+            self._sink.set_state(source, event, on=False)
+        self._sources, self._pairs = tuple(config.sources), pairs
+
+
+def _missing(wanted: Iterable[tuple[str, str]], there: dict[tuple[str, str], None]) -> list[tuple[str, str]]:
+    return [pair for pair in wanted if pair not in there]
+
+
+@asynccontextmanager
+async def mqtt_outlet(config: Config, mqtt: MqttConfig, directory: Path) -> AsyncIterator[MqttOutlet]:
+    """Open the outbox, start the embedded broker if that is wanted, and stay connected until left.
+
+    Raises SinkError when the outbox can't be opened or the embedded broker can't start.
+    """
+    async with AsyncExitStack() as stack:
+        outbox = await stack.enter_async_context(
+            Outbox(
+                directory / config.outbox.path,
+                max_events=config.outbox.max_events,
+                max_age_seconds=config.outbox.max_age_days * 86_400.0,
+            )
+        )
+        if mqtt.broker == "embedded":
+            port = await stack.enter_async_context(embedded_broker(mqtt.port_in_force))
+            mqtt = mqtt.model_copy(update={"port": port})
+        sink = MqttSink(mqtt, outbox)
+        outlet = MqttOutlet(config, sink, outbox)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group.create_task(sink.run(), name="mqtt sink")
+        try:
+            yield outlet
+        finally:
+            await sink.stop(_FLUSH_SECONDS)
