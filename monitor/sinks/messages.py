@@ -21,31 +21,31 @@ class Topics:
 
     @property
     def status(self) -> str:
-        """Whether the monitor is connected."""
+        """Return where `online` or `offline` tells whether the monitor is connected."""
         return f"{self.prefix}/status"
 
     def source_status(self, source: str) -> str:
-        """Whether a source delivers sound."""
+        """Return where `online` or `offline` tells whether a source delivers sound."""
         return f"{self.prefix}/{source}/status"
 
     def event(self, source: str) -> str:
-        """The starts and ends of a source's events."""
+        """Return where the starts and ends of a source's events are told."""
         return f"{self.prefix}/{source}/event"
 
     def level(self, source: str) -> str:
-        """A source's level, a number in dBFS."""
+        """Return where a source's level is told, a number in dBFS."""
         return f"{self.prefix}/{source}/level_dbfs"
 
     def state(self, source: str, event: str) -> str:
-        """Whether an event lasts."""
+        """Return where `ON` or `OFF` tells whether an event lasts."""
         return f"{self.prefix}/{source}/{event}/state"
 
     def attributes(self, source: str, event: str) -> str:
-        """Facts about an event's last start or end."""
+        """Return where the facts about an event's last start or end are told."""
         return f"{self.prefix}/{source}/{event}/attributes"
 
     def score(self, source: str, event: str) -> str:
-        """An event's smoothed score, a number."""
+        """Return where an event's smoothed score is told, a number."""
         return f"{self.prefix}/{source}/{event}/score"
 
 
@@ -58,7 +58,7 @@ def event_fields(event: Event) -> dict[str, str | float | None]:
         "event": event.name,
         "phase": event.phase.value,
         "score": round(event.peak_score, 4),
-        "threshold": round(event.threshold, 4),
+        "threshold": event.threshold,
         "started_at": round(event.started_at, 3),
         "ended_at": None if ended_at is None else round(ended_at, 3),
         "duration_seconds": None if ended_at is None else round(ended_at - event.started_at, 3),
