@@ -34,6 +34,7 @@ class ClapEncoder:
         """Read the audio tower, move it to its device and warm it up; use `load` for clear errors."""
         self._checkpoint = checkpoint
         self._device = _choose_device(config.device)
+        self.device = str(self._device)
         side = checkpoint.audio_side()
         features = checkpoint.features
         self.identity = checkpoint.identity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from transformers import (
 
 from monitor.errors import EncoderError
 from monitor.logmel import LogMelSettings
+
+logger = logging.getLogger(__name__)
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -158,7 +161,7 @@ def open_checkpoint(model: str) -> Checkpoint:
     """Find a checkpoint by hub name or folder, and check all that can be checked without its weights."""
     folder = _find(model)
     if lacking := _lacking(folder):
-        raise refusal(model, f"{folder} has no {lacking}", "complete the download")
+        raise refusal(model, f"it lacks {lacking}", "complete the download")
     with telling(model, "config.json"):
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = described.get("model_type")
@@ -227,6 +230,7 @@ def _from_hub(model: str) -> Path:
         folder = Path(snapshot_download(model, local_files_only=True))
         if _lacking(folder) is None:
             return folder
+    logger.info("%s isn't in the local cache; downloading it", model)
     try:
         with _quiet():
             folder = Path(snapshot_download(model, allow_patterns=[*SMALL_FILES, "model*.safetensors"]))
