@@ -102,10 +102,11 @@ class Metrics:
 
         self._of_source = (self._up, self._last_audio, self._level, self._overflows, self._scored)
         self._of_event = (self._score, self._threshold, self._active, self._events)
-        self._mqtt_on = True
+        self._publish_failures_told = 0
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
         self.configure(config)
+        self.mqtt(False if config.mqtt else None)
 
     def configure(self, config: Config) -> None:
         """Have exactly the series of this configuration: new ones from 0, the others going on."""
@@ -122,9 +123,6 @@ class Metrics:
                 metric.labels(source, event)
             self._threshold.labels(source, event).set(config.events[event].on_threshold)
         self._sources, self._pairs = frozenset(sources), frozenset(pairs)
-        if self._mqtt_on != (config.mqtt is not None):
-            self._mqtt_on = not self._mqtt_on
-            self._mqtt.set(0.0 if self._mqtt_on else math.nan)
 
     def _remove(self, sources: frozenset[str], pairs: frozenset[tuple[str, str]]) -> None:
         for source in sources:
@@ -211,13 +209,14 @@ class Metrics:
             if event.phase is Phase.START:
                 self._events.labels(*pair).inc()
 
-    def mqtt(self, connected: bool) -> None:
-        """Tell whether the broker has accepted the connection."""
-        self._mqtt.set(connected)
+    def mqtt(self, connected: bool | None) -> None:
+        """Tell whether the broker has accepted the connection; None: MQTT is turned off."""
+        self._mqtt.set(math.nan if connected is None else connected)
 
-    def publish_failed(self) -> None:
-        """Tell of a message that the broker didn't take."""
-        self._publish_failures.inc()
+    def publish_failures(self, total: int) -> None:
+        """Tell how many messages the broker didn't take since the start."""
+        self._publish_failures.inc(total - self._publish_failures_told)
+        self._publish_failures_told = total
 
     def outbox(self, pending: int, oldest_at: float | None) -> None:
         """Tell how many events wait for the broker, and since when (Unix seconds)."""

@@ -80,8 +80,8 @@ class EventRule:
     name: str
     on_threshold: float
     off_threshold: float
-    meaning: str
-    """The rule in words and seconds, as `sound-monitor check` prints it."""
+    meaning: tuple[str, ...]
+    """The rule in words and seconds, as `sound-monitor check` prints it: its beginning, its end, ..."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from monitor.config import Config
+from monitor.rules import event_in_words, windows_in_words
 from monitor.status import (
     DropReason,
     EncoderStatus,
@@ -14,6 +16,26 @@ from monitor.status import (
 )
 from monitor.types import Activity, Event, Phase, Reason
 
+CONFIG = Config.model_validate(
+    {
+        "sources": {"kitchen": {}, "front_door": {}, "workshop": {}, "garage": {}},
+        "events": {
+            "dog_bark": {"prompts": "a dog barking", "sources": ["kitchen", "front_door"]},
+            "smoke_alarm": {
+                "prompts": "a smoke alarm beeping",
+                "on_threshold": 0.6,
+                "min_on_seconds": 1.0,
+                "min_off_seconds": 5.0,
+            },
+            "glass_breaking": {
+                "prompts": "glass breaking",
+                "on_threshold": 0.7,
+                "cooldown_seconds": 30.0,
+                "sources": ["kitchen", "front_door"],
+            },
+        },
+    }
+)
 NOW = 1_763_800_000.0
 
 
@@ -37,7 +59,7 @@ HOUSE = Status(
     version="0.1.0",
     started_at=NOW - 302_400.0,
     encoder=EncoderStatus("compact", "cpu", "float32"),
-    windows="A window of 2.0 s is scored every 0.5 s; windows quieter than -70 dBFS score 0.",
+    windows=windows_in_words(CONFIG),
     sources=(
         SourceStatus(
             "kitchen",
@@ -80,29 +102,9 @@ HOUSE = Status(
             120_004,
         ),
     ),
-    events=(
-        EventRule(
-            "dog_bark",
-            0.5,
-            0.35,
-            "Begins when the smoothed score is at least 0.50, "
-            "ends after 1.0 s below 0.35. A sound is told at most 1.9 s after it began.",
-        ),
-        EventRule(
-            "smoke_alarm",
-            0.6,
-            0.42,
-            "Begins after 1.0 s at 0.60 or more, "
-            "ends after 5.0 s below 0.42. "
-            "A sound is told at most 3.1 s after it began.",
-        ),
-        EventRule(
-            "glass_breaking",
-            0.7,
-            0.49,
-            "Begins when the smoothed score is at least 0.70, "
-            "ends after 1.0 s below 0.49, then rests for 30 s.",
-        ),
+    events=tuple(
+        EventRule(name, rules.on_threshold, rules.off, event_in_words(CONFIG, name))
+        for name, rules in CONFIG.events.items()
     ),
     activities=(
         Activity("kitchen", "dog_bark", 0.06, 0.04, False, None),

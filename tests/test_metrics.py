@@ -76,7 +76,7 @@ def drive(metrics: Metrics) -> None:
     metrics.activity(Activity("kitchen", "dog_bark", 0.9, 0.75, active=True, since=100.0))
     metrics.event(started())
     metrics.mqtt(connected=True)
-    metrics.publish_failed()
+    metrics.publish_failures(4)
     metrics.outbox(2, 1_700_000_000.0)
     metrics.reload(ok=True, at=1_700_000_001.0)
 
@@ -212,14 +212,23 @@ def test_an_emptied_outbox_has_no_oldest_event(registry, metrics):
 
 
 def test_without_mqtt_it_is_neither_connected_nor_down(registry):
-    without = CONFIG.model_copy(update={"mqtt": None})
-    metrics = Metrics(registry, without)
+    metrics = Metrics(registry, CONFIG.model_copy(update={"mqtt": None}))
     assert math.isnan(samples(registry)["sound_monitor_mqtt_connected", ()])
-    metrics.configure(CONFIG)
+    for connected, shown in ((True, 1.0), (False, 0.0)):
+        metrics.mqtt(connected)
+        assert samples(registry)["sound_monitor_mqtt_connected", ()] == shown
+    metrics.mqtt(None)
+    assert math.isnan(samples(registry)["sound_monitor_mqtt_connected", ()])
+
+
+def test_with_mqtt_it_is_down_until_it_is_connected(registry, metrics):
     assert samples(registry)["sound_monitor_mqtt_connected", ()] == 0.0
-    metrics.mqtt(connected=True)
-    metrics.configure(CONFIG)
-    assert samples(registry)["sound_monitor_mqtt_connected", ()] == 1.0
+
+
+def test_publish_failures_are_told_as_a_total_and_count_on(registry, metrics):
+    for total in (0, 3, 3, 8):
+        metrics.publish_failures(total)
+        assert samples(registry)["sound_monitor_mqtt_publish_failures_total", ()] == total
 
 
 def test_a_model_that_is_changed_leaves_no_second_one_behind(registry, metrics):

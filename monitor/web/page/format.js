@@ -1,9 +1,8 @@
 // How values are put in words. Times come from the daemon's clock, ages are differences on that clock.
 
-export const title = (slug) => {
-  const words = slug.replaceAll("_", " ").trim() || slug;
-  return words.charAt(0).toUpperCase() + words.slice(1);
-};
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+export const title = (slug) => sentence(slug.replaceAll("_", " ").trim() || slug);
 
 export const score = (value) => (value === null ? "–" : value.toFixed(2));
 

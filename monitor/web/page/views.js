@@ -1,7 +1,7 @@
 // What of the status goes where on the page.
 
 import { KeyedList, byId, element, fromTemplate, setAttribute, setText } from "./dom.js";
-import { age, clock, count, duration, iso, plural, reason, score, title } from "./format.js";
+import { age, clock, count, duration, iso, plural, reason, score, sentence, title } from "./format.js";
 
 const QUIETEST_DBFS = -80;
 const STATES = { online: "Online", offline: "Offline", problem: "Problem" };
@@ -132,12 +132,14 @@ export function showRecent(recent) {
 
 function ruleView() {
   const name = element("dt");
-  const meaning = element("dd");
+  const node = element("div", {}, name);
   return {
-    node: element("div", {}, name, meaning),
+    node,
     update(rule) {
       setText(name, title(rule.name));
-      setText(meaning, rule.meaning);
+      while (node.childElementCount < 1 + rule.meaning.length) node.append(element("dd"));
+      while (node.childElementCount > 1 + rule.meaning.length) node.lastElementChild.remove();
+      rule.meaning.forEach((line, index) => setText(node.children[index + 1], sentence(line)));
     },
   };
 }
@@ -161,7 +163,7 @@ function factView() {
 const facts = new KeyedList(byId("facts"), factView);
 
 export function showSettings(status) {
-  setText(byId("windows"), status.windows);
+  setText(byId("windows"), sentence(status.windows));
   rulesList.update(status.events, (each) => each.name);
 }
 
