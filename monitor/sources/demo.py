@@ -19,6 +19,7 @@ from monitor.sources.sounds import RATE_HZ, SOUNDS, make, room_tone
 from monitor.types import AudioBlock, FloatArray
 
 _BLOCK_SECONDS = 0.05
+_LONGEST_SECONDS = 20.0
 _ROOM_TONE = 10.0 ** (-58.0 / 20.0)
 _PEAK = 0.4
 
@@ -36,10 +37,11 @@ class Heard:
 def scene(seed: int) -> Iterator[tuple[FloatArray, Heard]]:
     """Yield the scene, endless, a part of 12 to 20 s at 48 kHz and its sound at a time."""
     rng = np.random.default_rng(seed)
+    quiet = _ROOM_TONE * room_tone(rng, _LONGEST_SECONDS)
     began = 0
     for label in _labels(rng):
         sound = make(label, rng)
-        part = room_tone(rng, rng.uniform(12.0, 20.0)) * _ROOM_TONE
+        part = quiet[: round(rng.uniform(12.0, _LONGEST_SECONDS) * RATE_HZ)].copy()
         start = round(rng.uniform(2.0, 3.5) * RATE_HZ)
         part[start : start + len(sound)] += rng.uniform(0.6, 1.0) * _PEAK * sound
         onset = (began + start) / RATE_HZ
@@ -75,6 +77,9 @@ class Demo:
         self._rate_hz = rate_hz
 
     async def __aenter__(self) -> Self:
+        self._parts = scene(self._config.seed)
+        # A part ahead, because a small machine needs a second or two to make one.
+        self._upcoming = self._make()
         return self
 
     async def __aexit__(
@@ -83,15 +88,19 @@ class Demo:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        pass
+        self._upcoming.cancel()
+        await asyncio.wait([self._upcoming])
 
     async def __aiter__(self) -> AsyncIterator[AudioBlock]:
-        parts = scene(self._config.seed)
         resampler = Resampler(RATE_HZ, self._rate_hz)
         size = round(_BLOCK_SECONDS * self._rate_hz)
+        await asyncio.wait([self._upcoming])
         playback = Playback(self.name, self._rate_hz, time.time(), Pacer())
         while True:
-            part, _ = await asyncio.to_thread(next, parts)
-            samples = resampler.process(part)
+            samples = resampler.process(await self._upcoming)
+            self._upcoming = self._make()
             for start in range(0, len(samples), size):
                 yield await playback.block(samples[start : start + size], gap=False)
+
+    def _make(self) -> asyncio.Task[FloatArray]:
+        return asyncio.create_task(asyncio.to_thread(lambda: next(self._parts)[0]))

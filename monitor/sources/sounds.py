@@ -125,17 +125,19 @@ def _doorbell(_rng: Generator) -> Signal:
 def _telephone(rng: Generator) -> Signal:
     """Return two rings of a clapper between two bells."""
 
+    def bell(hz: float) -> Signal:
+        partials = (
+            (hz, 0.77, 0.28),
+            (2.71 * hz, 0.92, 0.22),
+            (5.15 * hz, 0.51, 0.14),
+            (8.4 * hz, 0.08, 0.02),
+        )
+        return _struck(partials, 0.8)
+
+    bells = (bell(1405.0), bell(1155.0))
+
     def ring() -> Signal:
-        blows = []
-        for number in range(55):
-            hz = 1155.0 if number % 2 else 1405.0
-            partials = (
-                (hz, 0.77, 0.28),
-                (2.71 * hz, 0.92, 0.22),
-                (5.15 * hz, 0.51, 0.14),
-                (8.4 * hz, 0.08, 0.02),
-            )
-            blows.append((number / 27.7, rng.uniform(0.85, 1.0) * _struck(partials, 0.8)))
+        blows = [(blow / 27.7, rng.uniform(0.85, 1.0) * bells[blow % 2]) for blow in range(55)]
         return _placed(2.8, blows)
 
     return _placed(6.8, [(0.0, ring()), (4.0, ring())])
@@ -180,20 +182,34 @@ def _alarm_clock(_rng: Generator) -> Signal:
     return _placed(6.5, [(second + 0.125 * beat, beep) for second in range(7) for beat in range(4)])
 
 
-def _car_horn(_rng: Generator) -> Signal:
-    harmonics = np.arange(1.0, 25.0) ** -0.9
+def _car_horn(rng: Generator) -> Signal:
+    """Return honks of two plates a minor third apart, before their trumpet."""
+    harmonics = np.arange(1.0, 25.0) ** -1.145
+
+    def plate(hz: float, time: Signal) -> Signal:
+        knots = np.arange(0, len(time) + 2400, 2400)
+        wobble = np.interp(np.arange(len(time)), knots, rng.standard_normal(len(knots)))
+        return _glide(hz * (1.0 - 0.04 * np.exp(-time / 0.03)) * (1.0 + 0.003 * wobble), harmonics)
 
     def honk(seconds: float) -> Signal:
-        plates = _tone(312.0, seconds, harmonics) + _tone(393.0, seconds, harmonics)
-        trumpet = _resonate(plates, ((1367.0, 800.0, 1.0), (3355.0, 1200.0, 0.8))) + 0.04 * plates
-        return _faded(np.tanh(0.68 * trumpet / np.abs(trumpet).max()), 0.015)
+        time = _time(seconds)
+        plates = plate(438.0, time) + plate(526.0, time)
+        trumpet = _resonate(plates, ((1758.0, 1319.0, 1.0), (3023.0, 1200.0, 0.48))) + 0.36 * plates
+        trumpet /= np.abs(trumpet).max()
+        trumpet += 0.062 * _noise(rng, seconds, 300.0, 6000.0, db_per_octave=-4.0)
+        return _faded(np.tanh(1.69 * trumpet), 0.025)
 
     return _placed(3.1, [(0.0, honk(0.5)), (0.8, honk(0.4)), (1.6, honk(1.5))])
 
 
-def _bicycle_bell(_rng: Generator) -> Signal:
-    bell = _struck(((2900.0, 1.0, 0.35), (4350.0, 0.6, 0.25), (6800.0, 0.5, 0.12), (9100.0, 0.3, 0.06)), 1.2)
-    return _placed(4.0, [(1.3 * pull + 0.11 * blow, bell) for pull in range(3) for blow in range(4)])
+def _bicycle_bell(rng: Generator) -> Signal:
+    bell = _struck(
+        ((2152.0, 0.71, 0.6), (4393.0, 0.44, 0.42), (5913.0, 0.42, 0.24), (8374.0, 0.28, 0.12)), 1.2
+    )
+    blows = [
+        (1.4 * pull + 0.077 * blow, rng.uniform(0.6, 1.0) * bell) for pull in range(3) for blow in range(3)
+    ]
+    return _placed(4.2, blows)
 
 
 def _crickets(_rng: Generator) -> Signal:
