@@ -130,6 +130,7 @@ Slug = Annotated[
 Slugs = Annotated[
     tuple[Slug, ...],
     BeforeValidator(_one_or_many, json_schema_input_type=Slug | Annotated[list[Slug], Field(min_length=1)]),
+    Field(min_length=1),  # after the rest, or a list of wrong items would be called empty too
 ]
 Prompt = Annotated[
     str,
@@ -144,7 +145,7 @@ SomePrompts = Annotated[
     BeforeValidator(
         _one_or_many, json_schema_input_type=Prompt | Annotated[list[Prompt], Field(min_length=1)]
     ),
-    Field(min_length=1),  # after the rest, or a list of wrong items would be called empty too
+    Field(min_length=1),
 ]
 FilePath = Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_against_folder)]
 Host = Annotated[

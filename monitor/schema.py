@@ -12,7 +12,7 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{", "description": "from the envi
 
 
 def json_schema() -> dict[str, Any]:
-    """Describe what the loader takes: short forms, and variables in place of numbers and flags, included."""
+    """Describe what the loader takes: short forms, and variables in place of numbers, included."""
     schema = Config.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -26,12 +26,21 @@ def _with_variables(schema: Any) -> Any:
         return [_with_variables(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("type") in ("number", "integer", "boolean"):  # a property may be called "type", too
+    if _is_narrow(schema):
         notes = {key: schema[key] for key in ("title", "description", "default") if key in schema}
         plain = {key: value for key, value in schema.items() if key not in notes}
         return {**notes, "anyOf": [plain, _VARIABLE]}
     strict = {"additionalProperties": False} if "patternProperties" in schema else {}
     return {key: _with_variables(value) for key, value in schema.items()} | strict
+
+
+def _is_narrow(schema: dict[str, Any]) -> bool:
+    """Whether it takes less than any text; a property may be called `type` or `pattern`, too."""
+    return (
+        schema.get("type") in ("number", "integer", "boolean")
+        or isinstance(schema.get("enum"), list)
+        or isinstance(schema.get("pattern"), str)
+    )
 
 
 if __name__ == "__main__":

@@ -83,14 +83,12 @@ class Document:
 
 
 def dotted(route: Route) -> str:
-    """Write a route as a person would: `events.dog_bark.prompts[0]`."""
+    """Write a route as a person would: `events.dog_bark.prompts[0]`, nothing below a secret."""
     parts = [
         f"[{key}]"
         if isinstance(key, int)
-        else f".{key}"
-        if re.fullmatch(r"[\w-]{1,64}", key)
-        else f".{_brief(key)}"
-        for key in route
+        else f".{key if re.fullmatch(r'[A-Za-z0-9_-]{1,64}', key) else _brief(key)}"
+        for key in route[: _secret_depth(route)]
     ]
     return "".join(parts).removeprefix(".")
 
@@ -219,7 +217,8 @@ class _Builder:
                 self._find(place, route, "merge keys (<<) aren't supported; write the keys out")
             elif key_node.style is None and not isinstance(typed(key), str):
                 known_as = meaning(typed(key))
-                says = f'the key {key or "(nothing)"} is {known_as} to YAML; write it in quotes: "{key}"'
+                name = "***" if _secret_depth(route) is not None else key
+                says = f'the key {name or "(nothing)"} is {known_as} to YAML; write it in quotes: "{name}"'
                 self._find(place, route, says)
             elif _CONTROL.search(key):
                 self._find(place, (*route, key), "the key holds a control character; remove it")
@@ -231,8 +230,7 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, route: Route, key_line: int) -> Tree:
         line = node.start_mark.line + 1
-        named_by_user = 2 if route[:1] in {("sources",), ("events",)} else 0
-        secret = any(isinstance(key, str) and _is_secret(key) for key in route[named_by_user:])
+        secret = _secret_depth(route) is not None
         place = Place(self.file, line, key_line, "", quoted=node.style is not None, secret=secret)
         if not node.value and not place.quoted:
             self._find(place, route, "has no value; give it one, or remove the line")
@@ -273,6 +271,13 @@ class _Builder:
 
     def _find(self, place: Place, route: Route, says: str) -> None:
         self.findings.append(at(place, route, says))
+
+
+def _secret_depth(route: Route) -> int | None:
+    """Length of the route up to a key whose value is secret; None where there is none."""
+    named_by_user = {0, 1} if route[:1] in {("sources",), ("events",)} else set()
+    depths = (depth for depth, key in enumerate(route, 1) if depth - 1 not in named_by_user)
+    return next((depth for depth in depths if _is_secret(str(route[depth - 1]))), None)
 
 
 def _is_secret(key: str) -> bool:

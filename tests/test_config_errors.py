@@ -159,8 +159,8 @@ VALUES = [
     ("  ? [a, b]\n  : meow", "5: events: a key must be plain text, not a list or mapping"),
     # The broker
     (
-        "mqtt: {broker: 'mqtt://me:hunter2@lan'}",
-        "5: mqtt.broker: 'mqtt://***@lan' is not a host name or address; write it alone, without :// and :port",
+        "mqtt: {broker: 'mqtt://me:hunter2@b'}",
+        "5: mqtt.broker: 'mqtt://***@b' is not a host name or address; write it alone, without :// and :port",
     ),
     (
         "mqtt: {broker: 'lan:1883'}",

@@ -1,0 +1,294 @@
+"""What `sound-monitor check` tells, and that it is what the parts really do."""
+
+from __future__ import annotations
+
+import math
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from monitor.check import report
+from monitor.config import Config
+from monitor.config_file import load_config
+from monitor.detection import Detector
+from monitor.rules import DELAY_ASSUMES, Timing, event_in_words, windows_in_words
+from monitor.types import Phase, Scores
+
+DOG = {"dog": "a dog barking"}
+
+
+def configure(events=None, sources=None, **sections):
+    return Config.model_validate(
+        {"sources": sources or {"room": {}}, "events": events or DOG, "mqtt": None, **sections}
+    )
+
+
+def warnings(config, path=Path("home.yaml")):
+    return report(config, path)[1]
+
+
+def seconds_until_told(config, most_windows=2000):
+    """Play a sound into the real smoother and state machine; it begins just after a window did."""
+    hop, window = config.windows.hop_seconds, config.windows.window_seconds
+    ids = map(str, count())
+    detector = Detector("room", config, lambda: next(ids))
+    for index in range(-50, most_windows):
+        start = index * hop
+        value = np.array([1.0 if start > 0 else 0.0], dtype=np.float32)
+        events = detector.process(Scores("room", start, start + window, -10.0, value))
+        if any(event.phase is Phase.START for event in events):
+            return start + window
+    return None
+
+
+SMOOTHINGS = st.one_of(
+    st.builds(lambda s: {"method": "ema", "seconds": s}, st.floats(0, 5)),
+    st.builds(lambda s: {"method": "median", "seconds": s}, st.floats(0, 10)),
+    st.just({"method": "none"}),
+)
+
+
+@given(
+    smoothing=SMOOTHINGS,
+    threshold=st.floats(0.01, 0.99),
+    min_on_seconds=st.floats(0, 10),
+    hop_seconds=st.floats(0.1, 2),
+    window_seconds=st.floats(2, 10),
+)
+def test_the_delay_that_is_told_is_the_delay_of_the_real_parts(
+    smoothing, threshold, min_on_seconds, hop_seconds, window_seconds
+):
+    if smoothing["method"] == "ema" and smoothing["seconds"] > 0:
+        # Exactly on a window, single precision may decide either way.
+        windows = -math.log1p(-threshold) * smoothing["seconds"] / hop_seconds
+        assume(abs(windows - round(windows)) > 1e-3)
+    # The same for rounding within the state machine's slack.
+    assume(abs((min_on_seconds - 1e-3) / hop_seconds % 1.0 - 0.5) < 0.499)
+    config = configure(
+        {"dog": {"prompts": "a dog", "on_threshold": threshold, "min_on_seconds": min_on_seconds}},
+        smoothing=smoothing,
+        windows={"hop_seconds": hop_seconds, "window_seconds": window_seconds},
+    )
+    assert Timing.of(config, "dog").delay_seconds == pytest.approx(seconds_until_told(config), abs=1e-6)
+
+
+def test_an_average_never_reaches_one():
+    config = configure({"dog": {"prompts": "a dog", "on_threshold": 1}}, smoothing={"seconds": 30})
+    assert Timing.of(config, "dog").delay_seconds is None
+    assert seconds_until_told(config, 400) is None
+    assert "events.dog.on_threshold: 1 is never reached by an average; lower it" in warnings(config)
+
+
+@pytest.mark.parametrize("min_off_seconds", [0.0, 0.3, 0.5, 1.0, 1.7])
+def test_the_windows_until_an_end_are_those_of_the_real_parts(min_off_seconds):
+    config = configure(
+        {"dog": {"prompts": "a dog", "min_off_seconds": min_off_seconds}}, smoothing={"method": "none"}
+    )
+    detector = Detector("room", config, lambda: "id")
+    values = [1.0] * 4 + [0.0] * 20
+    for index, value in enumerate(values):
+        scores = Scores("room", index / 2, index / 2 + 2, -10.0, np.array([value], np.float32))
+        if any(event.phase is Phase.END for event in detector.process(scores)):
+            assert index - 3 == Timing.of(config, "dog").release_windows
+            return
+    pytest.fail("the event never ended")
+
+
+def test_rules_are_told_in_windows_and_seconds():
+    config = configure(
+        {
+            "dog": "a dog barking",
+            "alarm": {
+                "prompts": "an alarm",
+                "on_threshold": 0.6,
+                "off_threshold": 0.2,
+                "min_on_seconds": 1,
+                "min_off_seconds": 0.75,
+                "cooldown_seconds": 30,
+                "max_duration_seconds": 60,
+                "smoothing": {"method": "median", "seconds": 2.5},
+            },
+            "knock": {"prompts": "knocking", "smoothing": {"method": "none"}},
+        }
+    )
+    assert windows_in_words(config) == (
+        "2 s of sound are scored every 0.5 s; quieter than -70 dBFS counts as 0"
+    )
+    # 0.75 s average: 1 - exp(-k 0.5 / 0.75) is 0.49 for k = 1 and 0.74 for k = 2: 2 s + 2 hops.
+    assert event_in_words(config, "dog") == (
+        "begins at 0.5; told within 3 s",
+        "ends below 0.35 for 1 s (3 windows)",
+        "smoothed by an average over 0.75 s (1.5 windows)",
+    )
+    # 2 s + 3 hops until most of 5 windows are high + 2 hops held.
+    assert event_in_words(config, "alarm") == (
+        "begins at 0.6 in 3 of 5 windows, held for 1 s (3 windows in a row); told within 4.5 s",
+        "ends below 0.2 for 0.75 s (3 windows) or after 60 s; can't begin again for 30 s",
+        "smoothed by the median of 5 windows (2.5 s)",
+    )
+    assert event_in_words(config, "knock") == (
+        "begins at 0.5; told within 2.5 s",
+        "ends below 0.35 for 1 s (3 windows)",
+        "not smoothed",
+    )
+
+
+def test_the_whole_report_of_a_small_configuration(tmp_path):
+    path = tmp_path / "home.yaml"
+    path.write_text(
+        "sources:\n  room: {}\n  yard: {device: USB, channel: 2}\n  tape: {type: demo, seed: 3}\n"
+        "events:\n  dog: a dog barking\n  bell: {prompts: a bell, sources: [room, tape]}\n"
+        "mqtt: {broker: lan, prefix: home/sound}\n"
+    )
+    lines, warned = report(load_config(path, {}), path)
+    assert lines == [
+        f"{path}: valid",
+        "",
+        "windows    2 s of sound are scored every 0.5 s; quieter than -70 dBFS counts as 0",
+        "encoder    compact, float32, device auto, 1 thread",
+        "scoring    independent, against 7 background phrases",
+        "mqtt       lan:1883, no TLS, MQTT 3.1.1, topics home/sound/#",
+        "http       http://127.0.0.1:9464/",
+        "",
+        "source room: the default microphone, channel 1; listens for every event",
+        "source yard: microphone 'USB', channel 2; listens for dog",
+        "source tape: made-up sounds, seed 3; listens for every event",
+        "",
+        "event dog, on room, yard, tape",
+        "    begins at 0.5; told within 3 s",
+        "    ends below 0.35 for 1 s (3 windows)",
+        "    smoothed by an average over 0.75 s (1.5 windows)",
+        "event bell, on room, tape",
+        "    begins at 0.5; told within 3 s",
+        "    ends below 0.35 for 1 s (3 windows)",
+        "    smoothed by an average over 0.75 s (1.5 windows)",
+        "",
+        DELAY_ASSUMES,
+    ]
+    assert warned == []
+
+
+def event(**settings):
+    return configure({"dog": {"prompts": "a dog barking", **settings}})
+
+
+NOT_THERE = "is not there, or can't be seen by this user; put it there, or mend the path"
+SLIPS = {
+    "events.dog.min_on_seconds: 0.2 is less than a hop and counts as 0.5": event(min_on_seconds=0.2),
+    "events.dog.min_off_seconds: 0.1 is less than a hop and counts as 0.5": event(min_off_seconds=0.1),
+    (
+        "events.dog.max_duration_seconds: 3 ends the event as soon as it begins; make it longer than "
+        "min_on_seconds (5) and a hop (0.5)"
+    ): event(min_on_seconds=5, max_duration_seconds=3),
+    (
+        "events.dog.cooldown_seconds: 1 has no effect, since min_off_seconds and a hop pass anyway "
+        "(1.5 in all); raise or remove it"
+    ): event(cooldown_seconds=1),
+    "events.dog.on_threshold: 0.99 is hardly ever reached; lower it": event(on_threshold=0.99),
+    "events.dog.off_threshold: 0 is never undercut, so the event never ends; raise it": event(
+        off_threshold=0
+    ),
+    "events.dog: a median over 0.6 s is of one window only; lengthen it": event(
+        smoothing={"method": "median", "seconds": 0.6}
+    ),
+    "events.dog: min_level_dbfs -3 mutes nearly every sound; lower it, to -60 say": event(min_level_dbfs=-3),
+    "events.dog.prompts: 'a dog' is there 2 times; keep one": event(prompts=["a dog", "A dog"]),
+    (
+        "events.dog.prompts: 'a dog barking' is among its own negatives ('the sound of dogs barking'); "
+        "remove one of them"
+    ): event(negatives="the sound of dogs barking"),
+    (
+        "events.talk.prompts: 'People talking.' is a background phrase too ('people talking'); "
+        "list background without it"
+    ): configure({"talk": "People talking."}),
+    (
+        "events.dog and events.hound: nearly the same prompt ('a dog barking' and 'the sound of a dog that "
+        "barks'), so both will begin together; word them apart, or keep one"
+    ): configure({"dog": "a dog barking", "hound": ["howling", "the sound of a dog that barks"]}),
+    "events.dog.negatives: have no effect with scoring: exclusive; remove them": configure(
+        {"dog": {"prompts": "a dog", "negatives": "a cat"}, "cow": "moo"}, scoring="exclusive"
+    ),
+    "sources.hall: no event listens on it; remove it, or add it to an event's sources": configure(
+        {"dog": {"prompts": "a dog", "sources": "room"}}, {"room": {}, "hall": {"channel": 2}}
+    ),
+    "sources: room, hall are the same input; give each its own device or channel": configure(
+        sources={"room": {}, "hall": {}}
+    ),
+    f"sources.tape.path: /nowhere/a.wav {NOT_THERE}": configure(
+        sources={"tape": {"type": "file", "path": "/nowhere/a.wav"}}
+    ),
+    "sources.tape: loop without realtime keeps a processor busy for ever; mend one": configure(
+        sources={"tape": {"type": "file", "path": __file__, "loop": True, "realtime": False}}
+    ),
+    (
+        "http.host: 0.0.0.0 shows the page and the metrics to the network, without a password; "
+        "use 127.0.0.1 and a proxy, unless you trust the network"
+    ): configure(http={"host": "0.0.0.0"}),
+    (
+        "mqtt.broker: embedded is reached from this machine only; name your broker's host for Home "
+        "Assistant elsewhere"
+    ): configure(mqtt={}),
+    f"mqtt.password_file: /nowhere/pw {NOT_THERE}": configure(
+        mqtt={"broker": "127.0.0.1", "username": "me", "password_file": "/nowhere/pw"}
+    ),
+}
+
+
+@pytest.mark.parametrize("says", SLIPS, ids=lambda says: says[:50])
+def test_a_slip_is_warned_of_alone(says):
+    assert warnings(SLIPS[says]) == [says]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        event(min_on_seconds=0.5, min_off_seconds=0, cooldown_seconds=5, max_duration_seconds=60),
+        configure({"dog": "a dog barking", "door": "a door slamming", "bell": "a door bell ringing"}),
+        configure(
+            {
+                "dog": {"prompts": "a dog", "sources": "room"},
+                "hound": {"prompts": "a dog", "sources": "yard"},
+            },
+            {"room": {}, "yard": {"device": "USB"}},
+        ),
+        configure(http={"host": "::1"}),
+        configure(http={"host": "0.0.0.0", "enabled": False}),
+        configure(mqtt={"broker": "localhost"}),
+    ],
+    ids=["times", "words", "apart", "loopback", "off", "broker"],
+)
+def test_nothing_is_warned_of_without_reason(config):
+    assert warnings(config) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "warned"),
+    [
+        ("hunter2", True),
+        ("'hunter2'", True),
+        ("${MQTT_PASSWORD}", False),
+        ('"${MQTT_PASSWORD}"', False),
+    ],
+)
+@pytest.mark.parametrize("form", ["mqtt:\n  broker: localhost\n  username: me\n  password: {}\n"])
+def test_a_password_in_the_file_is_warned_of_and_shown_nowhere(tmp_path, form, written, warned):
+    path = tmp_path / "home.yaml"
+    path.write_text("# password: example\nsources: {room: {}}\nevents: {dog: a dog}\n" + form.format(written))
+    lines, warned_of = report(load_config(path, {"MQTT_PASSWORD": "hunter2"}), path)
+    says = "mqtt.password: stands in the configuration; keep it in a password_file that only you can read"
+    assert warned_of == ([says] if warned else [])
+    assert "hunter2" not in "\n".join([*lines, *warned_of])
+
+
+def test_a_password_without_tls_is_warned_of_unless_it_stays_on_the_machine(tmp_path):
+    path = tmp_path / "home.yaml"
+    path.write_text("")
+    secret = {"username": "me", "password": "x"}
+    says = "mqtt.tls: is off, so the password travels readably to lan; add  tls: {}"
+    assert warnings(configure(mqtt={"broker": "lan", **secret}), path) == [says]
+    assert warnings(configure(mqtt={"broker": "lan", "tls": {}, **secret}), path) == []
+    assert warnings(configure(mqtt={"broker": "localhost", **secret}), path) == []

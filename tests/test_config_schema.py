@@ -1,0 +1,140 @@
+"""The schema for editors, and the examples: current, complete, and taken by loader and schema alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from monitor.check import report
+from monitor.config import Config, Section
+from monitor.config_file import load_config
+from monitor.errors import ConfigError
+from monitor.schema import json_schema
+
+FOLDER = Path(__file__).resolve().parent.parent / "config"
+EXAMPLES = sorted(FOLDER.glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def validator():
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_schema_in_the_repository_is_current():
+    printed = subprocess.run(
+        [sys.executable, "-m", "monitor.schema"],
+        cwd=FOLDER.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert (FOLDER / "schema.json").read_text() == printed, (
+        "run: python -m monitor.schema > config/schema.json"
+    )
+
+
+def test_there_are_examples():
+    names = {path.stem for path in EXAMPLES}
+    assert names >= {"demo", "home", "factory", "safety", "every-key"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_names_the_schema_and_is_valid(path, validator):
+    text = path.read_text()
+    assert text.splitlines()[0] == "# yaml-language-server: $schema=schema.json"
+    validator.validate(yaml.safe_load(text))
+    assert isinstance(load_config(path, {}), Config)
+
+
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.stem != "every-key"], ids=lambda path: path.stem)
+def test_an_example_holds_no_slip(path):
+    embedded = "mqtt.broker: embedded is reached from this machine only"
+    warned = [line for line in report(load_config(path, {}), path)[1] if not line.startswith(embedded)]
+    assert warned == []
+
+
+def test_every_key_is_in_the_example_of_that_name():
+    given: dict[type[BaseModel], set[str]] = {}
+
+    def collect(value):
+        if isinstance(value, BaseModel):
+            given.setdefault(type(value), set()).update(value.model_fields_set)
+            for field in type(value).model_fields:
+                collect(getattr(value, field))
+        elif isinstance(value, dict):
+            for inner in value.values():
+                collect(inner)
+
+    config = load_config(FOLDER / "every-key.yaml", {"MQTT_PASSWORD": "x"})
+    collect(config)
+    assert config.mqtt is not None
+    assert set(given) == set(Section.__subclasses__())
+    missing = {model.__name__: set(model.model_fields) - given[model] for model in given}
+    assert {name: keys for name, keys in missing.items() if keys} == {}
+
+
+BASE = {"sources": {"room": {}}, "events": {"dog": "a dog"}}
+GOOD = [
+    {"events": {"dog": "a dog"}},
+    {"events": {"dog": ["a dog", "a hound"]}},
+    {"events": {"dog": {"prompts": "a dog", "sources": "room"}}},
+    {"events": {"dog": {"prompts": ["a dog"], "negatives": "a cat", "sources": ["room"]}}},
+    {"events": {"dog": {"prompts": "a dog", "smoothing": {"seconds": 1}}}},
+    {"smoothing": {"method": "none"}},
+    {"mqtt": None},
+    {"mqtt": {"broker": "lan", "version": 5, "tls": {}}},
+    {"log": {"level": "warning"}},
+    {"background": "rain"},
+]
+BAD = [
+    {"evnts": {}},
+    {"sources": {}},
+    {"sources": {"Room": {}}},
+    {"sources": {"room": {"type": "file"}}},
+    {"events": {"Dog Bark": "a dog"}},
+    {"events": {"dog": []}},
+    {"events": {"dog": ""}},
+    {"events": {"dog": {"negatives": "a cat"}}},
+    {"events": {"dog": {"prompts": "a dog", "on_threshold": 1.4}}},
+    {"events": {"dog": {"prompts": "a dog", "on_treshold": 0.4}}},
+    {"events": {"dog": {"prompts": "a dog", "sources": []}}},
+    {"background": []},
+    {"http": {"port": "9464"}},
+    {"http": {"enabled": "true"}},
+    {"encoder": {"device": "gpu"}},
+    {"mqtt": {"prefix": "a/#"}},
+    {"mqtt": {"broker": "mqtt://lan"}},
+    {"mqtt": {"version": 4}},
+]
+
+
+def loads(tree, tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(json.dumps(tree))
+    load_config(file, {})
+
+
+@pytest.mark.parametrize("change", GOOD, ids=json.dumps)
+def test_the_schema_and_the_loader_take_the_same(change, validator, tmp_path):
+    validator.validate(BASE | change)
+    loads(BASE | change, tmp_path)
+
+
+@pytest.mark.parametrize("change", BAD, ids=json.dumps)
+def test_the_schema_and_the_loader_refuse_the_same(change, validator, tmp_path):
+    assert not validator.is_valid(BASE | change)
+    with pytest.raises(ConfigError, match=r"x\.yaml:1: "):
+        loads(BASE | change, tmp_path)
+
+
+def test_the_schema_takes_a_variable_where_a_number_is_wanted(validator):
+    validator.validate(BASE | {"http": {"port": "${PORT:-9464}", "enabled": "${PAGE}"}})
