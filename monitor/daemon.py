@@ -149,14 +149,11 @@ class Daemon:
                 _log.error("no progress: %s", stall)
 
     async def _observe(self) -> None:
-        failures = 0
         while True:
             backlog = self._outlet.backlog
             self._metrics.outbox(backlog.pending, backlog.oldest_time)
             self._metrics.mqtt(bool(self._outlet.connected))
-            for _ in range(self._outlet.publish_failures - failures):
-                self._metrics.publish_failed()
-            failures = self._outlet.publish_failures
+            self._metrics.publish_failures(self._outlet.publish_failures)
             await asyncio.sleep(_OBSERVE_SECONDS)
 
     async def _reload_on_hangup(self, pipeline: Pipeline, notifier: Notifier) -> None:
@@ -218,7 +215,7 @@ class Daemon:
             windows=windows_in_words(config),
             sources=pipeline.source_statuses() if pipeline else (),
             events=tuple(
-                EventRule(name, event.on_threshold, event.off, "; ".join(event_in_words(config, name)))
+                EventRule(name, event.on_threshold, event.off, event_in_words(config, name))
                 for name, event in config.events.items()
             ),
             activities=pipeline.activities() if pipeline else (),

@@ -12,7 +12,7 @@ from typing import Protocol
 from monitor.config import Config, MqttConfig
 from monitor.outbox import Backlog, Outbox
 from monitor.pipeline import Outlet
-from monitor.sinks.broker import embedded_broker
+from monitor.sinks.broker import EmbeddedBroker
 from monitor.sinks.mqtt import MqttSink
 from monitor.types import Activity, Event, Phase, Scores
 
@@ -155,8 +155,8 @@ async def mqtt_outlet(config: Config, mqtt: MqttConfig, directory: Path) -> Asyn
             )
         )
         if mqtt.broker == "embedded":
-            port = await stack.enter_async_context(embedded_broker(mqtt.port_in_force))
-            mqtt = mqtt.model_copy(update={"port": port})
+            broker = await stack.enter_async_context(EmbeddedBroker(mqtt))
+            mqtt = mqtt.model_copy(update={"port": broker.port})
         sink = MqttSink(mqtt, outbox)
         outlet = MqttOutlet(config, sink, outbox)
         group = await stack.enter_async_context(asyncio.TaskGroup())
