@@ -1,5 +1,6 @@
 """The page's live stream, without a network."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -44,60 +45,60 @@ def kinds(message: bytes) -> list[str]:
     ]
 
 
-def test_all_clients_of_an_interval_share_one_snapshot(clock):
+async def test_all_clients_of_an_interval_share_one_snapshot(clock):
     daemon = Daemon(clock)
     feed = Feed(daemon.status, clock)
-    frames = [Stream(feed).next() for _ in range(100)]
+    frames = await asyncio.gather(*(Stream(feed).next() for _ in range(100)))
     assert daemon.taken == 1
     assert len(set(frames)) == 1
 
 
-def test_the_next_interval_brings_the_newest_state(clock):
+async def test_the_next_interval_brings_the_newest_state(clock):
     daemon = Daemon(clock)
     feed = Feed(daemon.status, clock)
     stream = Stream(feed)
-    first = stream.next()
+    first = await stream.next()
     clock.now += INTERVAL_SECONDS
-    second = stream.next()
+    second = await stream.next()
     assert daemon.taken == 2
     assert b'"at":1000.0' in first
     assert b'"at":1000.5' in second
 
 
-def test_recent_events_are_sent_at_first_and_then_only_when_there_are_new_ones(clock):
+async def test_recent_events_are_sent_at_first_and_then_only_when_there_are_new_ones(clock):
     daemon = Daemon(clock)
     feed = Feed(daemon.status, clock)
     early = Stream(feed)
-    assert kinds(early.next()) == ["recent", "status"]
+    assert kinds(await early.next()) == ["recent", "status"]
     clock.now += INTERVAL_SECONDS
-    assert kinds(early.next()) == ["status"]
-    assert kinds(Stream(feed).next()) == ["recent", "status"]
+    assert kinds(await early.next()) == ["status"]
+    assert kinds(await Stream(feed).next()) == ["recent", "status"]
     clock.now += INTERVAL_SECONDS
     daemon.recent = (event(99, "kitchen", "dog_bark", 1.0, None, 0.9), *HOUSE.recent)
-    assert kinds(early.next()) == ["recent", "status"]
+    assert kinds(await early.next()) == ["recent", "status"]
 
 
-def test_a_client_that_slept_gets_the_newest_state_and_nothing_of_between(clock):
+async def test_a_client_that_slept_gets_the_newest_state_and_nothing_of_between(clock):
     daemon = Daemon(clock)
     feed = Feed(daemon.status, clock)
     sleeper, lively = Stream(feed), Stream(feed)
-    sleeper.next()
+    await sleeper.next()
     for _ in range(1000):
         clock.now += INTERVAL_SECONDS
-        lively.next()
-    message = sleeper.next()
+        await lively.next()
+    message = await sleeper.next()
     assert message.count(b"event: status") == 1
     assert f'"at":{clock.now}'.encode() in message
 
 
 @pytest.mark.parametrize(("cost_seconds", "interval"), [(0.0, 0.5), (0.02, 0.5), (0.1, 2.0), (1.0, 20.0)])
-def test_a_costly_status_is_taken_less_often(clock, cost_seconds, interval):
+async def test_a_costly_status_is_taken_less_often(clock, cost_seconds, interval):
     daemon = Daemon(clock, cost_seconds)
     feed = Feed(daemon.status, clock)
-    feed.newest()
+    await feed.newest()
     assert feed.interval_seconds == pytest.approx(interval)
     began = clock.now
     while clock.now - began < 200.0:
-        feed.newest()
+        await feed.newest()
         clock.now += 0.25
     assert daemon.taken * cost_seconds <= 0.06 * 202.0

@@ -128,7 +128,8 @@ class _Site:
         return web.Response(text="ok\n") if healthy else web.Response(status=503, text=f"{reason}\n")
 
     async def _serve_status(self, _request: web.Request) -> web.Response:
-        return web.Response(text=to_json(self._status()), content_type="application/json")
+        text = await asyncio.to_thread(to_json, self._status())
+        return web.Response(text=text, content_type="application/json")
 
     async def _serve_page(self, request: web.Request) -> web.Response:
         body, content_type = self._page[request.path]
@@ -156,8 +157,9 @@ class _Site:
         try:
             await response.prepare(request)
             while not self.closing.is_set():
+                message = await stream.next()
                 async with asyncio.timeout(_WRITE_SECONDS):
-                    await response.write(stream.next())
+                    await response.write(message)
                 await wait(self.closing, self._feed.interval_seconds)
         except ConnectionResetError:
             _log.debug("%s has closed the page", request.remote)
