@@ -70,8 +70,13 @@ def windows_in_words(config: Config) -> str:
     )
 
 
-def event_in_words(config: Config, event: str) -> tuple[str, str, str]:
-    """Say how an event begins, how it ends and how its score is smoothed."""
+def event_in_words(config: Config, event: str) -> str:
+    """Say in one line how an event begins, how it ends and how its score is smoothed."""
+    return "; ".join(event_rules(config, event))
+
+
+def event_rules(config: Config, event: str) -> tuple[str, str, str]:
+    """Say how an event begins, how it ends and how its score is smoothed, each in a line."""
     return _beginning(config, event), _end(config, event), _smoothing(config, event)
 
 
@@ -83,7 +88,9 @@ def _beginning(config: Config, event: str) -> str:
         begins += f" in {timing.rise_windows} of {_windows(length)}"
     if timing.hold_windows:
         begins += f", held for {rules.min_on_seconds:g} s ({_windows(timing.hold_windows + 1)} in a row)"
-    told = "never told" if timing.delay_seconds is None else f"told within {timing.delay_seconds:.3g} s"
+    told = (
+        "never told" if timing.delay_seconds is None else f"told within {round(timing.delay_seconds, 2):g} s"
+    )
     return f"{begins}; {told}"
 
 
@@ -101,7 +108,7 @@ def _smoothing(config: Config, event: str) -> str:
     hop_seconds = config.windows.hop_seconds
     match config.smoothing_of(event):
         case EmaSmoothing(seconds=seconds) if seconds > 0.0:
-            return f"smoothed by an average over {seconds:g} s ({seconds / hop_seconds:.3g} windows)"
+            return f"smoothed by an average over {seconds:g} s ({_windows(seconds / hop_seconds)})"
         case MedianSmoothing(seconds=seconds):
             length = median_length(seconds, hop_seconds)
             return f"smoothed by the median of {_windows(length)} ({length * hop_seconds:g} s)"
@@ -109,5 +116,5 @@ def _smoothing(config: Config, event: str) -> str:
             return "not smoothed"
 
 
-def _windows(count: int) -> str:
-    return f"{count} window{'' if count == 1 else 's'}"
+def _windows(count: float) -> str:
+    return f"{round(count, 2):g} window{'' if count == 1 else 's'}"

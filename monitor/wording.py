@@ -60,17 +60,22 @@ def _pairs(prompts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[str,
 def _doubles(config: Config) -> Iterator[str]:
     """Compare prompts of different events that are listened for on a common source."""
     heard = {event: {s for s in config.sources if config.listens(s, event)} for event in config.events}
-    with_word: dict[str, list[tuple[str, _Text]]] = defaultdict(list)
+    texts: list[tuple[str, _Text]] = []
+    with_word: dict[str, list[int]] = defaultdict(list)
     told: set[tuple[str, str]] = set()
     for name, event in config.events.items():
         for prompt in map(_Text.of, event.prompts):
-            for earlier, other in (entry for word in sorted(prompt.words) for entry in with_word[word]):
-                new = earlier != name and (earlier, name) not in told
-                if new and prompt.is_like(other) and heard[earlier] & heard[name]:
-                    told.add((earlier, name))
+            for index in sorted({index for word in prompt.words for index in with_word[word]}):
+                earlier, other = texts[index]
+                pair = (earlier, name)
+                if earlier == name or pair in told or not prompt.is_like(other):
+                    continue
+                if heard[earlier] & heard[name]:
+                    told.add(pair)
                     yield (
                         f"events.{earlier} and events.{name}: nearly the same prompt ({other.text!r} and "
                         f"{prompt.text!r}), so both will begin together; word them apart, or keep one"
                     )
             for word in prompt.words:
-                with_word[word].append((name, prompt))
+                with_word[word].append(len(texts))
+            texts.append((name, prompt))

@@ -138,6 +138,7 @@ class _Composer(yaml.SafeLoader):
     """Composes nodes and nothing more; no object is ever constructed from them."""
 
     _depth = 0
+    _count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -146,6 +147,10 @@ class _Composer(yaml.SafeLoader):
             raise _Refused(problem=says, problem_mark=event.start_mark)
         if self._depth > _MAX_DEPTH:
             says = f"is nested more than {_MAX_DEPTH} levels deep; a configuration needs no more"
+            raise _Refused(problem=says, problem_mark=event.start_mark)
+        self._count += 1
+        if self._count > _MAX_VALUES:
+            says = f"is value number {_MAX_VALUES}; a configuration needs no more"
             raise _Refused(problem=says, problem_mark=event.start_mark)
         self._depth += 1
         node = super().compose_node(parent, index)

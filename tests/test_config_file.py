@@ -78,6 +78,12 @@ def test_an_anchor_bomb_is_refused_before_it_grows(load):
     ]
 
 
+def test_a_file_of_too_many_values_is_refused_before_it_is_read_to_its_end(load):
+    assert refused(load, "a: [" + "1, " * 200_000) == [
+        "home.yaml:1: is value number 50000; a configuration needs no more"
+    ]
+
+
 @pytest.mark.parametrize(
     ("written", "model"),
     [
