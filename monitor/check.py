@@ -12,7 +12,7 @@ from monitor.config import Config, DemoSource, FileSource, MedianSmoothing, Micr
 from monitor.rules import (
     DELAY_ASSUMES,
     Timing,
-    event_rules,
+    event_in_words,
     whole_hops,
     windows_in_words,
 )
@@ -52,7 +52,7 @@ def _rules(config: Config) -> Iterator[str]:
     yield ""
     for event in config.events:
         yield f"event {event}, on {_sources_of(config, event)}"
-        yield from (f"    {line}" for line in event_rules(config, event))
+        yield from (f"    {line}" for line in event_in_words(config, event))
     yield ""
     yield DELAY_ASSUMES
 

@@ -70,12 +70,7 @@ def windows_in_words(config: Config) -> str:
     )
 
 
-def event_in_words(config: Config, event: str) -> str:
-    """Say in one line how an event begins, how it ends and how its score is smoothed."""
-    return "; ".join(event_rules(config, event))
-
-
-def event_rules(config: Config, event: str) -> tuple[str, str, str]:
+def event_in_words(config: Config, event: str) -> tuple[str, str, str]:
     """Say how an event begins, how it ends and how its score is smoothed, each in a line."""
     return _beginning(config, event), _end(config, event), _smoothing(config, event)
 
