@@ -44,7 +44,9 @@ class ClapEncoder:
         self.dimension = int(checkpoint.config.projection_dim)
         self._tower: Tower = build_tower(side, frames=1 + checkpoint.samples // features.hop)
         self._tower.place(self._device, getattr(torch, config.dtype))
-        self._log_mel = LogMel(features).to(self._device)
+        # What is exact is to be exact from the start; a half-precision tower can't tell the difference.
+        precision = torch.float64 if config.dtype == "float32" else torch.float32
+        self._log_mel = LogMel(features, precision).to(self._device)
         del side
         if self._device.type == "cuda":
             self._batches: CpuBatches | CudaBatches = CudaBatches(
