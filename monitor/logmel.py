@@ -64,8 +64,8 @@ def slaney_filters(settings: LogMelSettings) -> NDArray[np.float32]:
 class LogMel(nn.Module):
     """Samples to decibels per mel band, on whatever device the module is on.
 
-    In float32 the largest error is of the order of 0.1 dB, in bands that are all but empty beside loud ones (of
-    a recording once sampled at 16 kHz, for example). In float64 it is 1e-5 dB anywhere, at twice the time.
+    In float32 the largest error is of the order of 0.1 dB, in bands that are all but empty beside loud ones
+    (of a recording once sampled at 16 kHz, for example). In float64 it is 1e-5 dB, at twice the time.
     """
 
     window: Tensor
