@@ -1,0 +1,259 @@
+"""The `compact` encoder: the project's own small audio-text model, shipped in the package.
+
+A window's embedding joins two views of it: a direction in the space of sentence embeddings, and its debiased
+probabilities of the 527 AudioSet classes; a prompt's joins its direction and the classes it names. One cosine
+is then the weighted sum of both matches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from monitor.encoders.compact_net import STEP, CompactNet, NetConfig, State, unit
+from monitor.encoders.compact_text import MAX_TOKENS, TextNet, tokenizer_from
+from monitor.errors import EncoderError
+from monitor.logmel import LogMel
+from monitor.types import FloatArray, Window
+
+WEIGHTS = "compact.safetensors"
+TOKENIZER = "tokenizer.json"
+CONFIG = "compact.json"
+MAX_SOURCES = 512
+"""Streams remembered; each holds about 0.2 MB. Beyond it the least recently heard is recomputed."""
+MIN_FRAMES = 3
+"""Windows with less are repeated up to a second before they are embedded."""
+CHECKED_SAMPLES = 4096
+"""Samples that a window must share with the one before to count as its continuation."""
+
+
+@dataclass
+class _Stream:
+    """What is kept of one source: everything that the next window needs besides its own new samples."""
+
+    position: int
+    """Of the last window's first sample."""
+    end: int
+    """Of the sample after the last window's last."""
+    tail: FloatArray
+    """Last samples of the last window, a copy."""
+    first: int
+    """Absolute index of `frames[0]`; frame j begins at sample j * STEP * hop of the source's clock."""
+    frames: Tensor
+    """(T, frame_width)."""
+    state: State | None
+    """To compute frame `first + T` with; None before the first frame."""
+
+    @property
+    def after(self) -> int:
+        """Index of the first frame that isn't computed yet."""
+        return self.first + self.frames.shape[0]
+
+
+@dataclass
+class _Piece:
+    """Samples still to be turned into frames of one stream."""
+
+    stream: _Stream
+    samples: FloatArray
+    """(frames * STEP * hop + n_fft - hop,)."""
+
+
+class CompactEncoder:
+    """Embeds sounds and texts in milliseconds of a CPU; overlapping windows cost their new part only."""
+
+    rate_hz = 48000
+    max_window_seconds = 10.0
+
+    def __init__(
+        self, weights: bytes, tokenizer: str, config: str, threads: int = 1, device: str = "cpu"
+    ) -> None:
+        """Build from the contents of the three files; `load` takes them from the package."""
+        torch.set_num_threads(threads)
+        settings = json.loads(config)
+        tensors = load_tensors(weights)
+        self.identity = f"compact-{settings['version']}:{hashlib.sha256(weights).hexdigest()[:8]}"
+        self.logit_scale = float(settings["logit_scale"])
+        self._device = torch.device(device)
+        self.device = str(self._device)
+        self._net = CompactNet(NetConfig(**settings["net"])).eval()
+        self._net.load_state_dict(_part(tensors, "audio."))
+        self._net.to(self._device)
+        for module in self._net.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        self._log_mel = LogMel().to(self._device)
+        self._prior = tensors["prior"].float().to(self._device)
+        self._evidence_power = float(settings["evidence_power"])
+        self._prior_power = float(settings["prior_power"])
+        self._class_share = float(settings["class_share"])
+        self._class_power = float(settings["class_power"])
+        self._tokenizer = tokenizer_from(tokenizer)
+        self._table, self._scales = tensors["table"], tensors["scales"].float()
+        self._text = TextNet(1).eval()
+        del self._text.tokens
+        self._text.load_state_dict(_part(tensors, "text."))
+        self._step = STEP * self._log_mel.settings.hop
+        self._edge = self._log_mel.settings.n_fft - self._log_mel.settings.hop
+        self._most_frames = int(self.max_window_seconds * self.rate_hz) // self._step + 2
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+
+    @classmethod
+    def load(cls, threads: int = 1, device: str = "cpu") -> Self:
+        """Load the shipped weights; `device` is `cpu`, `cuda` or `auto`."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        folder = resources.files("monitor.encoders") / "weights"
+        try:
+            files = [(folder / name).read_bytes() for name in (WEIGHTS, TOKENIZER, CONFIG)]
+            return cls(files[0], files[1].decode(), files[2].decode(), threads, device)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise EncoderError(f"the compact encoder can't be loaded: {error}") from error
+
+    @torch.inference_mode()
+    def embed_text(self, prompts: Sequence[str]) -> FloatArray:
+        """Return unit-length embeddings, shape (len(prompts), D); any text is allowed, the empty one too."""
+        means = torch.zeros(len(prompts), self._table.shape[1])
+        for row, encoding in enumerate(self._tokenizer.encode_batch(list(prompts), add_special_tokens=False)):
+            ids = torch.tensor(encoding.ids[:MAX_TOKENS], dtype=torch.long)
+            if len(ids):
+                means[row] = (self._table[ids].float() * self._scales[ids, None]).mean(dim=0)
+        direction, logits = self._text.head(means)
+        return self._join(direction, unit(torch.softmax(logits, dim=1) ** self._class_power))
+
+    @torch.inference_mode()
+    def embed_audio(self, windows: Sequence[Window]) -> FloatArray:
+        """Return unit-length embeddings, shape (len(windows), D); zero rows for digital silence and NaN.
+
+        Frames lie on a grid of 0.16 s of the source's sample clock; a window is pooled from those that lie
+        wholly inside it. A window that begins later than its source's last one and overlaps it goes on from
+        its frames, which know up to 1.75 s of what came before; any other is computed with zeros before it.
+        """
+        summaries = torch.zeros(len(windows), 2 * self._net.config.frame_width, device=self._device)
+        heard = np.array(
+            [bool(np.isfinite(w.samples).all() and np.any(w.samples)) for w in windows], dtype=bool
+        )
+        for turn in _turns(windows):
+            self._advance([windows[i] for i in turn])
+            for i in turn:
+                summaries[i] = self._summary(windows[i])
+        direction, logits, _ = self._net.head(summaries)
+        power = torch.exp(self._evidence_power * torch.nn.functional.logsigmoid(logits))
+        embeddings = self._join(direction, unit(power * self._prior**-self._prior_power))
+        embeddings[~heard] = 0.0
+        return embeddings
+
+    def forget(self) -> None:
+        """Drop everything that is kept of the sources heard so far."""
+        self._streams.clear()
+
+    def _join(self, direction: Tensor, evidence: Tensor) -> FloatArray:
+        share = self._class_share
+        joined = torch.cat([direction * (1.0 - share) ** 0.5, evidence * share**0.5], dim=1)
+        result: FloatArray = unit(joined).float().cpu().numpy()
+        return result
+
+    def _advance(self, windows: Sequence[Window]) -> None:
+        """Compute the missing frames of windows of different sources, equal lengths together."""
+        groups: dict[tuple[int, bool], list[_Piece]] = {}
+        for window in windows:
+            if window.rate_hz != self.rate_hz:
+                raise EncoderError(f"the compact encoder hears {self.rate_hz} Hz, not {window.rate_hz}")
+            stream = self._stream(window)
+            begin = stream.after * self._step
+            count = (window.position + len(window.samples) - begin - self._edge) // self._step
+            if count > 0:
+                start = begin - window.position
+                samples = window.samples[start : start + count * self._step + self._edge]
+                samples = np.where(np.isfinite(samples), samples, np.float32(0))
+                groups.setdefault((count, stream.state is None), []).append(_Piece(stream, samples))
+        for (_, fresh), pieces in groups.items():
+            batch = torch.from_numpy(np.stack([p.samples for p in pieces])).to(self._device)
+            kept = [p.stream.state or [] for p in pieces]
+            state = None if fresh else [torch.cat(rows) for rows in zip(*kept, strict=True)]
+            frames, after = self._net.frames(self._log_mel.frames(batch), state)
+            for row, piece in enumerate(pieces):
+                stream = piece.stream
+                known = torch.cat([stream.frames, frames[row]])
+                stream.first += max(0, len(known) - self._most_frames)
+                stream.frames = known[-self._most_frames :]
+                stream.state = [rows[row : row + 1].clone() for rows in after]
+
+    def _stream(self, window: Window) -> _Stream:
+        """Return the source's stream, moved on to `window`; a new one unless `window` continues it."""
+        stream = self._streams.get(window.source)
+        end = window.position + len(window.samples)
+        if stream is None or not self._continues(stream, window):
+            stream = _Stream(
+                position=window.position,
+                end=end,
+                tail=window.samples[:0],
+                first=-(-window.position // self._step),
+                frames=torch.zeros(0, self._net.config.frame_width, device=self._device),
+                state=None,
+            )
+        moved = replace(
+            stream, position=window.position, end=end, tail=window.samples[-CHECKED_SAMPLES:].copy()
+        )
+        self._streams[window.source] = moved
+        self._streams.move_to_end(window.source)
+        while len(self._streams) > MAX_SOURCES:
+            self._streams.popitem(last=False)
+        return moved
+
+    def _continues(self, stream: _Stream, window: Window) -> bool:
+        """Tell whether the window lies later on the same clock, nothing missing, common samples the same."""
+        end = window.position + len(window.samples)
+        first = -(-window.position // self._step)
+        if (
+            window.position <= stream.position
+            or end < stream.end
+            or window.position > stream.after * self._step
+        ):
+            return False
+        if first < stream.first:
+            return False
+        common = min(len(stream.tail), stream.end - window.position)
+        if common <= 0:
+            return False
+        offset = stream.end - common - window.position
+        return np.array_equal(window.samples[offset : offset + common], stream.tail[-common:])
+
+    def _summary(self, window: Window) -> Tensor:
+        """Pooled frames of a window whose stream is up to date, (2 * frame_width,)."""
+        stream = self._streams[window.source]
+        begin = -(-window.position // self._step) - stream.first
+        frames = stream.frames[begin:]
+        if len(frames) < MIN_FRAMES:
+            samples = np.resize(np.append(window.samples, np.float32(0)), self.rate_hz)
+            samples = np.where(np.isfinite(samples), samples, np.float32(0))
+            mel = self._log_mel.frames(torch.from_numpy(samples)[None].to(self._device))
+            frames = self._net.frames(mel[:, : mel.shape[1] // STEP * STEP])[0][0]
+        return self._net.summary(frames[None])[0]
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _turns(windows: Sequence[Window]) -> list[list[int]]:
+    """Deal indices into turns that hold each source once, in the given order within a source."""
+    turns: list[list[int]] = []
+    count: dict[str, int] = {}
+    for i, window in enumerate(windows):
+        turn = count.get(window.source, 0)
+        count[window.source] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(i)
+    return turns
