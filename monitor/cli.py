@@ -63,12 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, handler: Callable[[argparse.Namespace], int], summary: str, *examples: str
+        name: str,
+        handler: Callable[[argparse.Namespace], int],
+        summary: str,
+        *examples: str,
+        notes: str = "",
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(
             name,
             help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
+            description=summary[0].upper() + summary[1:] + "." + (notes and f"\n\n{notes}"),
             epilog="examples:\n" + "\n".join(f"  sound-monitor {example}" for example in examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -127,6 +131,30 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     classify.add_argument("--json", action="store_true", help="print JSON")
 
+    evaluate = command(
+        "eval",
+        _evaluate,
+        "tell how good a configuration is on labelled recordings",
+        "eval labels.csv --config config/home.yaml",
+        "eval labels.csv --config config/home.yaml --overlay thresholds.yaml --plot eval.png --json",
+        "eval clips.csv --config config/home.yaml --map dog=dog_bark --confusion",
+        notes="LABELS is CSV with the columns path,label,onset,offset: times in seconds, paths relative to\n"
+        "it. Without onsets and offsets the labels are those of whole clips. A row without a\n"
+        "label is a recording without any of the sounds.",
+    )
+    evaluate.add_argument("manifest", type=Path, metavar="LABELS")
+    evaluate.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")
+    _takes_overlays(evaluate)
+    _takes_mapping(evaluate)
+    evaluate.add_argument("--confusion", action="store_true", help="clips: show what was taken for what")
+    evaluate.add_argument(
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="draw precision-recall curves here, and each recording's scores over its spectrogram beside it",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+
     listen = command(
         "listen",
         _listen,
@@ -149,6 +177,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _takes_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="FILE", help="the configuration, YAML")
+    _takes_overlays(parser)
+
+
+def _takes_overlays(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlay",
         action="append",
@@ -156,6 +188,16 @@ def _takes_config(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="a file of settings that go on top, such as calibrated thresholds; may be repeated",
+    )
+
+
+def _takes_mapping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="LABEL=EVENT",
+        help="a label that stands for an event of another name; may be repeated",
     )
 
 
@@ -213,6 +255,16 @@ def _classify(arguments: argparse.Namespace) -> int:
         width = max(len(label) for label, _ in ranked)
         for label, score in ranked:
             _say(f"{label:<{width}}  {score:.4f}")
+    return OK
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from monitor.config_file import load_config  # noqa: PLC0415
+    from monitor.evaluate import Options, evaluate  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    options = Options(arguments.manifest, arguments.map, arguments.json, arguments.confusion, arguments.plot)
+    asyncio.run(evaluate(config, options))
     return OK
 
 

@@ -1,0 +1,184 @@
+"""`sound-monitor eval`: the real path over labelled recordings, and how good it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.console import Console, Group
+from rich.progress import track
+
+from monitor.config import Config
+from monitor.errors import ConfigError, SourceError
+from monitor.evaluation.clips import ClipFigures, judge_clips
+from monitor.evaluation.figures import Heard, evaluate_timelines
+from monitor.evaluation.manifest import Manifest, parse_mapping, read_manifest
+from monitor.evaluation.plot import drawing, plot_evaluation
+from monitor.evaluation.report import (
+    alert_report,
+    clip_fields,
+    clip_report,
+    confusion_report,
+    evaluation_fields,
+    score_report,
+)
+from monitor.evaluation.sed import library
+from monitor.evaluation.timeline import Recorder
+from monitor.pcm import level_dbfs
+from monitor.replay import replay
+from monitor.scoring import Scorer
+from monitor.sources.file import Decoder
+from monitor.types import FloatArray, Window
+
+# Encoders take windows from here on; shorter clips get silence after them.
+_SHORTEST_SECONDS = 0.5
+_WIDEST_COLUMNS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    manifest: Path
+    mapping: Sequence[str] = ()
+    json: bool = False
+    confusion: bool = False
+    plot: Path | None = None
+
+
+async def hear(config: Config, manifest: Manifest, scorer: Scorer) -> dict[Path, Heard]:
+    """Run the recordings through the pipeline, lossless, and put what was heard beside the truth."""
+    files = list(manifest.recordings)
+    recorder = Recorder(list(config.events))
+    durations = {file: await asyncio.to_thread(_duration_seconds, file) for file in files}
+    await replay(config, files, recorder, scorer)
+    heard = {}
+    for file, (timeline, alerts) in recorder.heard(files).items():
+        duration = max(durations[file], *timeline.end_times[-1:].tolist())
+        known, other = [], []
+        for each in manifest.recordings[file]:
+            if each.onset >= duration:
+                raise ConfigError(
+                    f"{file}: an onset of {each.onset:g} s lies behind its end at {duration:.3f} s; "
+                    "mend the manifest"
+                )
+            span = each.onset, min(each.offset, duration)
+            if each.event is None:
+                other.append(span)
+            else:
+                known.append((each.event, span))
+        heard[file] = Heard(timeline, alerts, duration, known, other)
+    return heard
+
+
+def _duration_seconds(file: Path) -> float:
+    try:
+        return float(soundfile.info(file).duration)
+    except soundfile.LibsndfileError as error:
+        raise SourceError(f"{str(file)!r} can't be read: {error.error_string.rstrip('.')}") from None
+
+
+async def tell_clips_apart(config: Config, manifest: Manifest, scorer: Scorer) -> ClipFigures:
+    """Give each clip to one of the configured events, by one softmax over all their prompts."""
+    truth = {}
+    for file, found in manifest.recordings.items():
+        events = {each.event for each in found if each.event}
+        if len(events) > 1:
+            labels = ", ".join(sorted(events))
+            raise ConfigError(f"{file}: has several labels ({labels}); a clip is judged by one")
+        if events:
+            truth[file] = events.pop()
+    scorer.use(await scorer.prepare(config.model_copy(update={"scoring": "exclusive"})))
+    console = Console(stderr=True)
+    scores = {}
+    for file in track(truth, "listening", console=console, disable=not console.is_terminal):
+        windows = await asyncio.to_thread(
+            _windows, file, scorer.encoder.rate_hz, scorer.encoder.max_window_seconds
+        )
+        scores[file] = (await scorer.score(windows)).mean(axis=0)
+    return judge_clips(list(config.events), truth, scores)
+
+
+def _windows(file: Path, rate_hz: int, longest_seconds: float) -> list[Window]:
+    """Cut a whole clip into as few equal windows as the encoder takes."""
+    samples = _samples(file, rate_hz)
+    count = max(1, math.ceil(len(samples) / (longest_seconds * rate_hz)))
+    length = max(math.ceil(len(samples) / count), round(_SHORTEST_SECONDS * rate_hz))
+    samples = np.pad(samples, (0, count * length - len(samples)))
+    return [
+        Window(
+            file.name,
+            first,
+            rate_hz,
+            part,
+            first / rate_hz,
+            (first + length) / rate_hz,
+            level_dbfs(part),
+        )
+        for first, part in zip(range(0, count * length, length), samples.reshape(count, length), strict=True)
+    ]
+
+
+def _samples(file: Path, rate_hz: int) -> FloatArray:
+    decoder = Decoder(file, rate_hz, block_seconds=10.0)
+    parts, ended = [], False
+    try:
+        while not ended:
+            samples, ended = decoder.read()
+            parts.append(samples)
+    finally:
+        decoder.close()
+    return np.concatenate(parts)
+
+
+async def evaluate(config: Config, options: Options, scorer: Scorer | None = None) -> None:
+    """Do what the command says; `scorer` is closed."""
+    mapping = parse_mapping(options.mapping, config.events)
+    manifest = read_manifest(options.manifest, config.events, mapping)
+    if not manifest.whole:
+        # What is missing is told before minutes of listening.
+        library()
+        if options.plot is not None:
+            drawing()
+    scorer = scorer or Scorer()
+    try:
+        if manifest.whole:
+            figures = await tell_clips_apart(config, manifest, scorer)
+            parts = [clip_report(figures), *([confusion_report(figures)] if options.confusion else [])]
+            _print(parts, clip_fields(figures, manifest.unknown_labels), manifest, options)
+            return
+        heard = await hear(config, manifest, scorer)
+    finally:
+        scorer.close()
+    evaluation = await asyncio.to_thread(
+        evaluate_timelines, config, {str(file): each for file, each in heard.items()}
+    )
+    parts = [alert_report(evaluation)]
+    if evaluation.best_threshold is not None:
+        parts.append(score_report(evaluation))
+    _print(parts, evaluation_fields(evaluation, manifest.unknown_labels), manifest, options)
+    if options.plot is not None:
+        for picture in await asyncio.to_thread(plot_evaluation, config, heard, options.plot):
+            print(f"drawn: {picture}", file=sys.stderr)  # noqa: T201
+
+
+def _print(parts: Sequence[Group], fields: object, manifest: Manifest, options: Options) -> None:
+    if options.json:
+        sys.stdout.write(json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
+        return
+    console = Console()
+    for part in parts:
+        # Lines that a narrow terminal wraps can still be read, figures cut short can't.
+        wanted = console.measure(part, options=console.options.update(width=_WIDEST_COLUMNS)).maximum
+        console.width = max(console.width, wanted)
+        console.print(part, highlight=False)
+    if manifest.unknown_labels:
+        labels = ", ".join(f"{label} ({count})" for label, count in manifest.unknown_labels.items())
+        console.print(f"labels that no event stands for: {labels}")

@@ -1,0 +1,103 @@
+"""Decisions repeated on recorded scores are the pipeline's own."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from test_pipeline import EVENTS, config
+from tones import ToneEncoder, write_scene
+
+from monitor.activity import Rule
+from monitor.config import Config, EventConfig
+from monitor.evaluation.timeline import Recorder, Timeline, decide, local_peaks, redecide, rule_at
+from monitor.replay import replay
+from monitor.scoring import Scorer
+
+
+async def heard(made, files):
+    recorder = Recorder(list(made.events))
+    scorer = Scorer(lambda _: ToneEncoder())
+    try:
+        await replay(made, files, recorder, scorer)
+    finally:
+        scorer.close()
+    return recorder.heard(files)
+
+
+SCENE = (None, 2), (500, 2), (None, 2), (2000, 0.6), (None, 1.2), (2000, 3), (500, 2)
+
+
+def smoothed(**more):
+    return config({"unused": {"type": "demo"}}, smoothing={"method": "ema", "seconds": 0.5}, **more)
+
+
+async def test_deciding_anew_under_the_same_settings_gives_the_alerts_of_the_pipeline(tmp_path):
+    path = write_scene(tmp_path / "scene.wav", *SCENE)
+    made = smoothed()
+    timeline, alerts = (await heard(made, [path]))[path]
+    assert [alert.event for alert in alerts] == ["low", "high", "low"]
+    assert redecide(made, timeline) == alerts
+
+
+async def test_deciding_anew_under_other_settings_gives_what_the_pipeline_would_have(tmp_path):
+    path = write_scene(tmp_path / "scene.wav", *SCENE)
+    timeline, _ = (await heard(smoothed(), [path]))[path]
+    events = {name: event | {"on_threshold": 0.8, "min_on_seconds": 0.5} for name, event in EVENTS.items()}
+    other = config({"unused": {"type": "demo"}}, events=events, smoothing={"method": "median", "seconds": 1})
+    _, alerts = (await heard(other, [path]))[path]
+    assert alerts
+    assert redecide(other, timeline) == alerts
+
+
+async def test_an_alert_is_decided_when_its_window_ends_after_min_on(tmp_path):
+    path = write_scene(tmp_path / "scene.wav", (None, 2), (500, 3), (None, 2))
+    events = {"low": {"prompts": "a tone of 500 Hz", "min_on_seconds": 1.0}}
+    made = config({"unused": {"type": "demo"}}, events=events)
+    _, (alert,) = (await heard(made, [path]))[path]
+    assert alert.decided_at == alert.started_at + 1.0
+
+
+async def test_a_recording_shorter_than_a_window_has_an_empty_timeline(tmp_path):
+    path = write_scene(tmp_path / "short.wav", (500, 0.4))
+    timeline, alerts = (await heard(config({"unused": {"type": "demo"}}), [path]))[path]
+    assert timeline.smooth.shape == (0, 2)
+    assert alerts == []
+
+
+rules = st.fixed_dictionaries(
+    {
+        "on_threshold": st.sampled_from([0.2, 0.5, 0.7]),
+        "min_on_seconds": st.sampled_from([0.0, 0.5, 1.0]),
+        "min_off_seconds": st.sampled_from([0.0, 0.5, 1.5]),
+        "cooldown_seconds": st.sampled_from([0.0, 2.0]),
+        "max_duration_seconds": st.sampled_from([None, 2.0]),
+    }
+)
+
+
+@given(rules, st.lists(st.integers(0, 10), max_size=80))
+def test_the_quick_decision_on_smoothed_scores_is_the_detectors(rule, tenths):
+    made = Config.model_validate(
+        {
+            "sources": {"room": {"type": "demo"}},
+            "events": {"low": {"prompts": "low", **rule}},
+            "smoothing": {"method": "none"},
+        }
+    )
+    scores = np.array(tenths, dtype=np.float32)[:, None] / np.float32(10)
+    times = 2.0 + 0.5 * np.arange(len(tenths))
+    timeline = Timeline("room", times, np.zeros(len(tenths), dtype=np.float32), scores, scores)
+    slow = [(alert.started_at, alert.decided_at) for alert in redecide(made, timeline)]
+    assert decide(Rule.of(made.events["low"]), times, scores[:, 0]) == slow
+
+
+def test_another_on_threshold_takes_the_off_threshold_along():
+    plain = rule_at(EventConfig(prompts="x", min_off_seconds=3.0), 0.2)
+    assert (plain.on_threshold, round(plain.off_threshold, 6), plain.min_off_seconds) == (0.2, 0.14, 3.0)
+    given_off = rule_at(EventConfig(prompts="x", on_threshold=0.8, off_threshold=0.2), 0.4)
+    assert (given_off.on_threshold, round(given_off.off_threshold, 6)) == (0.4, 0.1)
+
+
+def test_peaks_are_what_no_neighbour_exceeds():
+    smooth = np.array([[0.1], [0.5], [0.5], [0.2], [0.9]], dtype=np.float32)
+    assert local_peaks(smooth).tolist() == np.array([0.5, 0.9], dtype=np.float32).tolist()
+    assert local_peaks(np.zeros((0, 3), dtype=np.float32)).size == 0
