@@ -1,0 +1,78 @@
+"""Writes what the package ships: weights (fp16, int8 token table), tokenizer and settings.
+
+python -m training.export --run run.pt --text text.pt --out monitor/encoders/weights [--logit-scale 25 ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from monitor.encoders.compact import CONFIG, TOKENIZER, WEIGHTS
+from monitor.encoders.compact_net import CompactNet
+from monitor.encoders.compact_text import to_int8
+from training.train import EVIDENCE_POWER, PRIOR_POWER
+
+EPSILON = 1e-5
+
+
+def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Merge each batch normalisation into the convolution before it."""
+    result = {}
+    for name, value in state.items():
+        if ".norm." in name:
+            continue
+        norm = name.removesuffix("conv.weight") + "norm."
+        if name.endswith("conv.weight") and norm + "weight" in state:
+            gain = state[norm + "weight"] / torch.sqrt(state[norm + "running_var"] + EPSILON)
+            result[name] = value * gain[:, None, None, None]
+            result[name.replace("weight", "bias")] = (
+                state[norm + "bias"] - state[norm + "running_mean"] * gain
+            )
+        else:
+            result[name] = value
+    CompactNet().load_state_dict(result)
+    return result
+
+
+def main() -> None:
+    """Export."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", default=WEIGHTS)
+    parser.add_argument(
+        "--audio-only", action="store_true", help="leave the text side out (it is the same for all runs)"
+    )
+    parser.add_argument("--logit-scale", type=float, default=20.0)
+    parser.add_argument("--class-share", type=float, default=0.5)
+    parser.add_argument("--class-power", type=float, default=1.0)
+    args = parser.parse_args()
+    run, text = torch.load(args.run), torch.load(args.text)
+    tensors = {"audio." + k: v.half().contiguous() for k, v in folded(run["net"]).items()}
+    tensors["prior"] = run["prior"].float()
+    if not args.audio_only:
+        state = text["state"]
+        tensors["table"], scales = to_int8(state.pop("tokens.weight"))
+        tensors["scales"] = scales.half()
+        tensors |= {"text." + k: v.half().contiguous() for k, v in state.items()}
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, args.out / args.name, metadata={"format": "pt"})
+    if args.audio_only:
+        return
+    (args.out / TOKENIZER).write_text(json.dumps(json.loads(text["tokenizer"]), separators=(",", ":")) + "\n")
+    settings = {
+        "version": 1, "net": {}, "evidence_power": EVIDENCE_POWER, "prior_power": PRIOR_POWER,
+        "class_share": args.class_share, "class_power": args.class_power, "logit_scale": args.logit_scale,
+    }  # fmt: skip
+    (args.out / CONFIG).write_text(json.dumps(settings, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
