@@ -147,6 +147,8 @@ class TestAnswers:
             async with client.head(f"{url}{path}") as response:
                 assert response.status == 200
                 assert await response.read() == b""
+        async with client.head(f"{url}/events") as response:
+            assert response.status == 405  # a stream has no headers alone
 
     async def test_the_port_in_force_is_told(self, daemon, client):
         async with daemon.serve() as running:

@@ -5,7 +5,6 @@ import { clock, title } from "./format.js";
 import { showNoVerdict, showRecent, showSettings, showSources, showSystem, showVerdict } from "./views.js";
 
 const SILENCE_MS = 6000; // the daemon sends twice a second, less often with very many sources
-const RETRY_MS = 3000;
 const ANNOUNCED = 20;
 
 let source = null;
@@ -30,11 +29,7 @@ function connect() {
     showRecent(recent);
     announce(recent);
   });
-  source.addEventListener("error", () => {
-    lost();
-    // The browser tries again by itself, except after a refusal.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
-  });
+  source.addEventListener("error", lost); // the browser tries again by itself, or else the watch does
   watch();
 }
 

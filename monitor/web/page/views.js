@@ -87,10 +87,7 @@ export function showSources(status) {
 // Starts and ends, newest first, become one row per occurrence: its end tells all that its start did.
 function occurrences(recent) {
   const byOccurrence = new Map();
-  for (const event of recent) {
-    const known = byOccurrence.get(event.id);
-    if (!known || event.phase === "end") byOccurrence.set(event.id, event);
-  }
+  for (const event of recent) if (!byOccurrence.has(event.id)) byOccurrence.set(event.id, event);
   return [...byOccurrence.values()].sort((a, b) => b.started_at - a.started_at);
 }
 
