@@ -8,6 +8,7 @@ import re
 import socket
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -24,6 +25,7 @@ from monitor.metrics import Metrics
 from monitor.status import to_json
 from monitor.web import serve, server
 
+ALERTS = Path(__file__).resolve().parent.parent / "config/prometheus/alerts.yml"
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -443,6 +445,24 @@ async def read_lines(response):
         *lines, pending = pending.split(b"\n")
         for line in lines:
             yield line + b"\n"
+
+
+@pytest.mark.real
+@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus isn't installed")
+async def test_a_real_prometheus_runs_the_shipped_alerts_on_it(daemon):
+    drive(daemon.metrics)
+    daemon.metrics.source_up("garage", up=True)
+    async with daemon.serve() as running, prometheus([f"127.0.0.1:{running.port}"], [ALERTS]) as server_:
+        wanted = 'ALERTS{alertname=~"SoundMonitor(SourceDown|ConfigReloadFailed)"}'
+        await server_.until('sound_monitor_source_up{source="garage"} == 1')
+        assert await server_.query(wanted) == []
+        daemon.metrics.source_up("garage", up=False)
+        daemon.metrics.reload(ok=False, at=1.0)
+        raised = await server_.until(wanted, lambda result: len(result) == 2)
+        assert {each.labels["alertname"]: each.labels.get("source") for each in raised} == {
+            "SoundMonitorSourceDown": "garage",
+            "SoundMonitorConfigReloadFailed": None,
+        }
 
 
 @pytest.mark.real
