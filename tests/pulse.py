@@ -63,7 +63,8 @@ class Pulse:
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + 15.0
-        while subprocess.run(["pactl", "info"], env=self.environment, capture_output=True).returncode:
+        probe = ["pactl", "info"]
+        while subprocess.run(probe, env=self.environment, capture_output=True, check=False).returncode:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"PulseAudio did not start:\n{self.log.read_text()}")
             time.sleep(0.05)
@@ -73,6 +74,13 @@ class Pulse:
         self._modules[room] = self._pactl(
             "load-module", "module-null-sink", f"sink_name={room}", "rate=48000", "channels=1", properties
         )
+        # An idle null sink lets a first listener wait for two seconds; a sound card doesn't.
+        awake = ["parec", "--latency-msec=20", f"--device={room}.monitor"]
+        self._players.append(
+            subprocess.Popen(
+                awake, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        )
         if room == "room":
             self._pactl("set-default-source", "room.monitor")
             self._pactl("set-default-sink", "room")
@@ -81,11 +89,10 @@ class Pulse:
         self._pactl("unload-module", self._modules.pop(room))
 
     def play(self, path: Path, room: str = "room") -> subprocess.Popen[bytes]:
-        """Start playing a recording in real time; wait for the process to wait for its end."""
-        player = subprocess.Popen(
-            ["ffmpeg", "-v", "error", "-nostdin", "-re", "-i", path, "-f", "pulse", "-device", room, "test"],
-            env=self.environment,
-        )
+        """Start playing a WAV, FLAC or OGG; the process ends with it."""
+        # Not ffmpeg: it withholds the first two seconds and doesn't play a recording's end.
+        command = ["paplay", "--latency-msec=50", f"--device={room}", path]
+        player = subprocess.Popen(command, env=self.environment)
         self._players.append(player)
         return player
 
@@ -108,7 +115,12 @@ class Pulse:
 
     def _pactl(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["pactl", *arguments], env=self.environment, capture_output=True, text=True, timeout=10.0
+            ["pactl", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=10.0,
+            check=False,
         )
         assert done.returncode == 0, f"pactl {arguments}: {done.stderr}"
         return done.stdout.strip()
@@ -117,7 +129,7 @@ class Pulse:
 @contextmanager
 def pulse_server(rooms: Sequence[str] = ("room",)) -> Iterator[Pulse]:
     """Run a server; skips the test where PulseAudio or a player isn't installed."""
-    for program in ("pulseaudio", "pactl", "ffmpeg"):
+    for program in ("pulseaudio", "pactl", "paplay"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     # Not pytest's folder: a socket's path is limited to 107 bytes.

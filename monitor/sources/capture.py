@@ -24,11 +24,8 @@ from monitor.errors import SourceError
 from monitor.sources.devices import InputDevice, match
 from monitor.sources.helper import PACKET_HEAD, Opened, PacketHead
 
-RING_SECONDS = 4.0
-"""What may pile up while the parent is busy; beyond this, samples are lost and counted."""
-
 _SAMPLE_BYTES = 4
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 0.5
 
 
 class Ring:
@@ -74,9 +71,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     request = json.loads(sys.argv[1])
+    parent_gone = threading.Event()
     with socket.socket(fileno=os.dup(0)) as connection:
+        threading.Thread(target=_watch_parent, args=(connection, parent_gone), daemon=True).start()
         try:
-            serve(request, connection)
+            serve(request, connection, parent_gone)
         except SourceError as error:
             _answer(connection, {"error": str(error)})
             return 1
@@ -85,7 +84,7 @@ def main() -> int:
     return 0
 
 
-def serve(request: dict[str, Any], connection: socket.socket) -> None:
+def serve(request: dict[str, Any], connection: socket.socket, parent_gone: threading.Event) -> None:
     """Answer with the list of inputs, or open one and send its samples until either side ends."""
     try:
         import sounddevice  # noqa: PLC0415 - only this process, and it must be able to tell that it's missing
@@ -103,7 +102,8 @@ def serve(request: dict[str, Any], connection: socket.socket) -> None:
         raise SourceError(f"device {device.name!r} has {device.channels} channels: there is no {channel}")
     rate_hz = _rate(sounddevice, device, channel, request["rate_hz"])
     frames = max(1, round(request["block_seconds"] * rate_hz))
-    ring = Ring(max(4, round(RING_SECONDS * rate_hz / frames)), frames * channel * _SAMPLE_BYTES)
+    slots = max(4, round(request["ring_seconds"] * rate_hz / frames))
+    ring = Ring(slots, frames * channel * _SAMPLE_BYTES)
 
     def callback(data: Any, frames: int, _times: Any, status: Any) -> None:
         ring.fill(data, frames, status.input_overflow, time.monotonic())
@@ -121,12 +121,11 @@ def serve(request: dict[str, Any], connection: socket.socket) -> None:
         stream.start()
     except sounddevice.PortAudioError as error:
         raise SourceError(
-            f"device {device.name!r} can't be opened ({_one_line(error)}): does another program hold it?"
+            f"device {device.name!r} can't be opened ({_reason(error)}): "
+            "is it unplugged, or held by another program?"
         ) from None
     opened = Opened(device.name, rate_hz, channel, frames / rate_hz)
     _answer(connection, {"opened": asdict(opened)})
-    parent_gone = threading.Event()
-    threading.Thread(target=_watch_parent, args=(connection, parent_gone), daemon=True).start()
     try:
         while stream.active and not parent_gone.is_set():
             ring.send(connection, timeout_seconds=0.25)
@@ -140,8 +139,10 @@ def serve(request: dict[str, Any], connection: socket.socket) -> None:
 
 def _watch_parent(connection: socket.socket, parent_gone: threading.Event) -> None:
     """End this process soon after the parent has closed its end, even if PortAudio hangs."""
-    while connection.recv(1):
-        pass
+    # Reset: closed by a parent that had not read everything.
+    with contextlib.suppress(ConnectionError):
+        while connection.recv(1):
+            pass
     parent_gone.set()
     time.sleep(_CLOSE_SECONDS)
     os._exit(0)
@@ -189,8 +190,10 @@ def _card_id(name: str) -> str | None:
         return None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _reason(error: Exception) -> str:
+    """Return the text of a PortAudioError: the host API's own where there is one."""
+    *_, text = error.args[2] if len(error.args) > 2 else error.args[:1]
+    return " ".join(str(text).removeprefix("Error opening RawInputStream: ").split())
 
 
 if __name__ == "__main__":

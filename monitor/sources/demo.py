@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from types import TracebackType
@@ -80,6 +80,10 @@ class Demo:
         self._parts = scene(self._config.seed)
         # A part ahead, because a small machine needs a second or two to make one.
         self._upcoming = self._make()
+        await asyncio.wait([self._upcoming])
+        self._resampler = Resampler(RATE_HZ, self._rate_hz)
+        self._samples = np.zeros(0, dtype=np.float32)
+        self._playback = Playback(self.name, self._rate_hz, time.time(), Pacer())
         return self
 
     async def __aexit__(
@@ -91,16 +95,16 @@ class Demo:
         self._upcoming.cancel()
         await asyncio.wait([self._upcoming])
 
-    async def __aiter__(self) -> AsyncIterator[AudioBlock]:
-        resampler = Resampler(RATE_HZ, self._rate_hz)
-        size = round(_BLOCK_SECONDS * self._rate_hz)
-        await asyncio.wait([self._upcoming])
-        playback = Playback(self.name, self._rate_hz, time.time(), Pacer())
-        while True:
-            samples = resampler.process(await self._upcoming)
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AudioBlock:
+        if not self._samples.size:
+            self._samples = self._resampler.process(await self._upcoming)
             self._upcoming = self._make()
-            for start in range(0, len(samples), size):
-                yield await playback.block(samples[start : start + size], gap=False)
+        size = round(_BLOCK_SECONDS * self._rate_hz)
+        block, self._samples = self._samples[:size], self._samples[size:]
+        return await self._playback.block(block, gap=False)
 
     def _make(self) -> asyncio.Task[FloatArray]:
         return asyncio.create_task(asyncio.to_thread(lambda: next(self._parts)[0]))

@@ -75,7 +75,10 @@ def match(device: str | None, inputs: Sequence[InputDevice]) -> InputDevice:
     found = [each for each in inputs if wanted in _whole_names(each)]
     found = found or [each for each in inputs if any(wanted in part for part in _searched(each))]
     if not found:
-        raise SourceError(f"device {device!r} is not there (there are {_names(inputs)}); {_LISTING}")
+        raise SourceError(
+            f"device {device!r} is not there, or held by another program "
+            f"(there are {_names(inputs)}); {_LISTING}"
+        )
     if len(found) > 1:
         raise SourceError(
             f"device {device!r} matches {len(found)} inputs ({_names(found)}): use a longer part; {_LISTING}"
@@ -122,5 +125,6 @@ def _searched(device: InputDevice) -> tuple[str, ...]:
 
 
 def _names(inputs: Sequence[InputDevice]) -> str:
-    shown = ", ".join(repr(each.name) for each in inputs[:8])
+    unique = len({each.name for each in inputs}) == len(inputs)
+    shown = ", ".join(repr(each.name if unique else each.label) for each in inputs[:8])
     return f"{shown} and {len(inputs) - 8} more" if len(inputs) > 8 else shown

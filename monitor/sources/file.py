@@ -7,12 +7,10 @@ import re
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import soundfile
 
 from monitor.config import FileSource
@@ -25,8 +23,6 @@ _LIVE_BLOCK_SECONDS = 0.1
 _FAST_BLOCK_SECONDS = 0.5
 _RATES_HZ = range(1_000, 1_000_001)
 _MAX_CHANNELS = 64
-# Lengths in MP3 headers are estimates.
-_TOLERANCE_SECONDS, _TOLERANCE = 0.1, 0.01
 # libsndfile shortens a cut-off WAV to what is there, and says so here only; a stream's header has 2**32 - 1.
 _CUT_WAV = re.compile(r"^data : (?P<said>\d+) \(should be (?P<there>\d+)\)", re.MULTILINE)
 _STREAMED_BYTES = 0x7FFF_0000
@@ -72,13 +68,14 @@ class Decoder:
     def read(self) -> tuple[FloatArray, bool]:
         """Return the next samples, and whether the file has ended with them; then it starts again.
 
-        Raises SourceError at the end of a file that is shorter than it says, or where it is damaged.
+        Raises SourceError where the file is damaged, and at its end when it is shorter than it says; MP3 and
+        cut-off OGG files say nothing of that.
         """
         with self._lock:
             try:
                 frames = self._file.read(self._block_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
-                frames = np.zeros((0, 1), dtype=np.float32)
+                raise self._error(f"is damaged after {self._read_seconds:.1f} s; replace it") from None
             if len(frames):
                 self._read_frames += len(frames)
                 return self._resampler.process(sanitised(downmix(frames))), False
@@ -93,15 +90,20 @@ class Decoder:
             self._file.close()
 
     def _check_length(self) -> None:
-        said = self._file.frames
+        if self._file.format == "MP3":  # states no length; libsndfile's is guessed from the file's size
+            return
+        whole = self._file.frames
         if cut := _CUT_WAV.search(self._file.extra_info):
-            there, announced = int(cut["there"]), int(cut["said"])
-            if there and there < announced < _STREAMED_BYTES:
-                said = round(said * announced / there)
-        rate_hz = self._file.samplerate
-        if said - self._read_frames > max(_TOLERANCE_SECONDS * rate_hz, _TOLERANCE * said):
-            read, whole = self._read_frames / rate_hz, said / rate_hz
-            raise self._error(f"ends or is damaged after {read:.1f} s of {whole:.1f} s; replace it")
+            there, said = int(cut["there"]), int(cut["said"])
+            if 0 < there < said < _STREAMED_BYTES:
+                whole = whole * said // there
+        if self._read_frames < whole:
+            read, said = self._read_seconds, whole / self._file.samplerate
+            raise self._error(f"ends after {read:.1f} s of {said:.1f} s: cut off or damaged; replace it")
+
+    @property
+    def _read_seconds(self) -> float:
+        return self._read_frames / float(self._file.samplerate)
 
     def _error(self, text: str) -> SourceError:
         return SourceError(f"{str(self._path)!r} {text}")
@@ -125,8 +127,12 @@ class Recording:
         self._anchor = anchor
 
     async def __aenter__(self) -> Self:
-        block_seconds = _LIVE_BLOCK_SECONDS if self._config.realtime else _FAST_BLOCK_SECONDS
-        self._decoder = await asyncio.to_thread(Decoder, self._config.path, self._rate_hz, block_seconds)
+        config = self._config
+        block_seconds = _LIVE_BLOCK_SECONDS if config.realtime else _FAST_BLOCK_SECONDS
+        self._decoder = await asyncio.to_thread(Decoder, config.path, self._rate_hz, block_seconds)
+        anchor = time.time() if self._anchor is None else self._anchor
+        self._playback = Playback(self.name, self._rate_hz, anchor, Pacer() if config.realtime else None)
+        self._seam = self._ended = False
         return self
 
     async def __aexit__(
@@ -137,17 +143,15 @@ class Recording:
     ) -> None:
         await asyncio.to_thread(self._decoder.close)
 
-    async def __aiter__(self) -> AsyncIterator[AudioBlock]:
-        anchor = time.time() if self._anchor is None else self._anchor
-        pacer = Pacer() if self._config.realtime else None
-        playback = Playback(self.name, self._rate_hz, anchor, pacer)
-        gap = False
-        while True:
-            samples, ended = await asyncio.to_thread(self._decoder.read)
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AudioBlock:
+        while not self._ended:
+            samples, last = await asyncio.to_thread(self._decoder.read)
+            gap = self._seam
+            self._seam = last or (gap and not samples.size)
+            self._ended = last and not self._config.loop
             if samples.size:
-                yield await playback.block(samples, gap=gap)
-                gap = False
-            if ended:
-                if not self._config.loop:
-                    return
-                gap = True
+                return await self._playback.block(samples, gap=gap)
+        raise StopAsyncIteration

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,8 @@ from monitor.sources import helper
 from monitor.sources.timeline import Now, Timeline
 from monitor.types import AudioBlock
 
+# What may pile up while the event loop hangs; beyond this, samples are lost and counted.
+_RING_SECONDS = 4.0
 _OPEN_SECONDS = 10.0
 # A sound server may take seconds to wake a device; once it runs, it must go on.
 _FIRST_SECONDS = 5.0
@@ -45,6 +48,7 @@ class Microphone:
             "channel": self._config.channel,
             "rate_hz": self._rate_hz,
             "block_seconds": self._config.block_seconds,
+            "ring_seconds": _RING_SECONDS,
         }
         try:
             self._process, connection = helper.start(request)
@@ -62,8 +66,12 @@ class Microphone:
         except BaseException:
             await self._close()
             raise
-        self._opened = helper.Opened(**answer["opened"])
-        _log.debug("source %s: %s", self.name, self._opened)
+        self._opened = opened = helper.Opened(**answer["opened"])
+        _log.debug("source %s: %s", self.name, opened)
+        self._timeline = Timeline(self.name, opened.rate_hz, self._rate_hz)
+        self._stuck = StuckDetector(self._config.stuck_seconds, opened.rate_hz)
+        self._patience_seconds = _FIRST_SECONDS
+        self._ready: deque[AudioBlock] = deque()
         return self
 
     async def __aexit__(
@@ -74,43 +82,47 @@ class Microphone:
     ) -> None:
         await self._close()
 
-    async def __aiter__(self) -> AsyncIterator[AudioBlock]:
-        opened, config = self._opened, self._config
-        timeline = Timeline(self.name, opened.rate_hz, self._rate_hz)
-        stuck = StuckDetector(config.stuck_seconds, opened.rate_hz)
-        patience = _FIRST_SECONDS
-        while True:
-            head, data = await self._packet(patience)
-            patience = max(1.0, 4 * opened.block_seconds)
-            self.overflows += head.overflows + (head.lost > 0)
-            frames = decode(data, "f32le", opened.channels)
-            samples = sanitised(pick(frames, config.channel))
-            self.problem = self._describe(stuck) if stuck.process(samples) else None
-            for block in timeline.push(
-                samples,
-                captured_at=head.arrived_at,
-                now=self._now(),
-                lost=head.lost,
-                torn=head.overflows > 0,
-            ):
-                yield block
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _packet(self, patience_seconds: float) -> tuple[helper.PacketHead, bytes]:
+    async def __anext__(self) -> AudioBlock:
+        while not self._ready:
+            self._ready.extend(await self._next_blocks())
+        return self._ready.popleft()
+
+    async def _next_blocks(self) -> list[AudioBlock]:
+        head, data = await self._packet()
+        self._patience_seconds = max(1.0, 4 * self._opened.block_seconds)
+        self.overflows += head.overflows + (head.lost > 0)
+        frames = decode(data, "f32le", self._opened.channels)
+        samples = sanitised(pick(frames, self._config.channel))
+        self.problem = self._describe_stuck() if self._stuck.process(samples) else None
+        return self._timeline.push(
+            samples,
+            captured_at=head.arrived_at,
+            now=self._now(),
+            lost=head.lost,
+            torn=head.overflows > 0,
+        )
+
+    async def _packet(self) -> tuple[helper.PacketHead, bytes]:
         try:
-            async with asyncio.timeout(patience_seconds):
+            async with asyncio.timeout(self._patience_seconds):
                 head = await self._reader.readexactly(helper.PACKET_HEAD.size)
                 packet = helper.PacketHead._make(helper.PACKET_HEAD.unpack(head))
                 return packet, await self._reader.readexactly(packet.size)
         except TimeoutError:
-            raise SourceError(f"{self._device} gave no sound for {patience_seconds:g} s; {_REMEDY}") from None
+            raise SourceError(
+                f"{self._device} gave no sound for {self._patience_seconds:g} s; {_REMEDY}"
+            ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
             raise SourceError(
                 f"{self._device} is gone: unplugged, or the sound server stopped; {_REMEDY}"
             ) from None
 
-    def _describe(self, stuck: StuckDetector) -> str:
+    def _describe_stuck(self) -> str:
         seconds = f"{self._config.stuck_seconds:g} s"
-        if stuck.silent:
+        if self._stuck.silent:
             return f"exact silence for over {seconds}: muted, the wrong input, or nothing on its jack?"
         return f"one and the same value for over {seconds}: a broken input?"
 

@@ -48,8 +48,8 @@ class Timeline:
 
     def push(
         self, samples: FloatArray, *, captured_at: float, now: Now, lost: int = 0, torn: bool = False
-    ) -> Iterator[AudioBlock]:
-        """Yield the blocks that the device's next samples complete.
+    ) -> list[AudioBlock]:
+        """Return the blocks that the device's next samples complete: none, one, or two around a gap.
 
         captured_at is the monotonic time of the last sample. Before the samples, `lost` frames are missing;
         `torn` says that an unknown number is.
@@ -61,15 +61,17 @@ class Timeline:
         step = self._clock.stepped_seconds(wall=wall, monotonic=captured_at)
         if abs(step) > _STEP_SECONDS:
             raise SourceError(f"the system clock was set by {step:+.1f} s; opening anew with the right time")
+        blocks: list[AudioBlock] = []
         missing = self._clock.observe(end, wall=wall, monotonic=captured_at)
         if lost or missing or torn:
-            yield from self._give_out(self._resampler.flush(), self._clock)
+            blocks += self._give_out(self._resampler.flush(), self._clock)
             self._captured += lost + missing
             position = round(self._captured * self._rate_hz / self._device_hz)
             self._position = max(self._position, position)
             self._gap = True
         self._captured += len(samples)
-        yield from self._give_out(self._resampler.process(samples), self._clock)
+        blocks += self._give_out(self._resampler.process(samples), self._clock)
+        return blocks
 
     def _give_out(self, samples: FloatArray, clock: SampleClock) -> Iterator[AudioBlock]:
         if not samples.size:
