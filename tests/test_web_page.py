@@ -140,11 +140,16 @@ async def test_without_events_it_says_so(page, shown):
     assert await page.eval("document.querySelectorAll('#recent tr').length") == 0
 
 
-async def test_what_the_settings_mean_is_said_in_seconds(page):
+async def test_what_the_settings_mean_is_said_in_seconds_and_once(page, shown):
     rules = await page.eval(text_of("#rules"))
     for line in (line for rule in HOUSE.events for line in rule.meaning):
         assert line[0].upper() + line[1:] in rules.splitlines()
     assert "told within 4 s" in rules
+    assert "Dog bark" in rules.splitlines()
+    alike = replace(HOUSE.events[1], meaning=HOUSE.events[0].meaning)
+    shown.now = replace(HOUSE, events=(HOUSE.events[0], alike, HOUSE.events[2]))
+    await page.until(f"{text_of('#rules')}.startsWith('Dog bark · Smoke alarm\\n')")
+    assert (await page.eval(text_of("#rules"))).count("Smoke alarm") == 1
     assert await page.eval(text_of("#windows")) == HOUSE.windows
 
 

@@ -133,7 +133,7 @@ function ruleView() {
   return {
     node,
     update(rule) {
-      setText(name, title(rule.name));
+      setText(name, rule.names.map(title).join(" · "));
       while (node.childElementCount < 1 + rule.meaning.length) node.append(element("dd"));
       while (node.childElementCount > 1 + rule.meaning.length) node.lastElementChild.remove();
       rule.meaning.forEach((line, index) => setText(node.children[index + 1], sentence(line)));
@@ -159,9 +159,20 @@ function factView() {
 
 const facts = new KeyedList(byId("facts"), factView);
 
+// Events with the same rule share one entry.
+function distinctRules(events) {
+  const byMeaning = new Map();
+  for (const { name, meaning } of events) {
+    const key = meaning.join("\n");
+    if (!byMeaning.has(key)) byMeaning.set(key, { names: [], meaning });
+    byMeaning.get(key).names.push(name);
+  }
+  return [...byMeaning.values()];
+}
+
 export function showSettings(status) {
   setText(byId("windows"), sentence(status.windows));
-  rulesList.update(status.events, (each) => each.name);
+  rulesList.update(distinctRules(status.events), (each) => each.names[0]);
 }
 
 export function showSystem({ at, encoder, mqtt_connected: mqtt, outbox, reload, started_at: started, version }) {
