@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 
 RUN_PACKAGES := python3-venv libportaudio2
-TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg libasound2-plugins mosquitto prometheus pulseaudio systemd
+TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto openssl prometheus pulseaudio systemd
 
 .PHONY: help run test check format schema large clean
 .DELETE_ON_ERROR:

@@ -152,7 +152,7 @@ class Daemon:
         while True:
             backlog = self._outlet.backlog
             self._metrics.outbox(backlog.pending, backlog.oldest_time)
-            self._metrics.mqtt(bool(self._outlet.connected))
+            self._metrics.mqtt(self._outlet.connected)
             self._metrics.publish_failures(self._outlet.publish_failures)
             await asyncio.sleep(_OBSERVE_SECONDS)
 

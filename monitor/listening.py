@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from monitor.status import DropReason, RestartReason, SourceState, SourceStatus
 from monitor.supervise import Supervisor
 from monitor.types import AudioBlock, Source, Window
 from monitor.windows import WindowCutter
+
+_log = logging.getLogger(__name__)
 
 OpenSource = Callable[[str, SourceConfig, int], Source]
 """Makes a source by name, configuration and sample rate; see `monitor.sources.open_source`."""
@@ -111,11 +114,20 @@ class Listener:
     def _heard(self, block: AudioBlock, source: Source) -> None:
         self._last_audio_at = block.start_time + len(block.samples) / block.rate_hz
         self._audio_progress = time.monotonic()
-        self._problem = source.problem
+        if source.problem != self._problem:
+            self._set_problem(source.problem)
         total = self._overflows_before + source.overflows
         if total != self._overflows:
             self._metrics.overflow(self.name, total - self._overflows)
             self._overflows = total
+
+    def _set_problem(self, problem: str | None) -> None:
+        self._problem = problem
+        self._metrics.source_up(self.name, problem is None)
+        if problem is None:
+            _log.info("source %s: delivers sound again", self.name)
+        else:
+            _log.warning("source %s: %s", self.name, problem)
 
     async def _hand_on(self, window: Window) -> None:
         self._level_dbfs = window.level_dbfs
@@ -156,7 +168,7 @@ class Listener:
 
     def silence(self) -> str | None:
         """Tell why there is no sound or no score of it; None while all is well, and once a file has ended."""
-        if self._online or self._ended:
+        if self._ended or (self._online and self._problem is None):
             return self.stall()
         return f"source {self.name}: {self._problem or 'is being opened'}"
 

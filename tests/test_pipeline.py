@@ -193,6 +193,23 @@ class Live:
             await asyncio.sleep(0)
 
 
+async def test_a_muted_microphone_is_a_problem_that_is_told():
+    made = config({"hall": {"type": "microphone"}})
+    forever = asyncio.Event()
+    source = Live("hall", [scene((500, 2)), forever])
+    source.problem = "exact zeros for 10 s"
+    built, collected, registry = await pipeline(made, open_source=lambda *_: source)
+    running = asyncio.create_task(built.run())
+    await collected.until(lambda: collected.events)
+    (status,) = built.source_statuses()
+    assert (status.state, status.problem) == (SourceState.PROBLEM, "exact zeros for 10 s")
+    assert built.silent_sources() == ["source hall: exact zeros for 10 s"]
+    assert built.stall() is None
+    assert registry.get_sample_value("sound_monitor_source_up", {"source": "hall"}) == 0
+    built.stop()
+    await running
+
+
 def live(*openings):
     each = iter(openings)
     return lambda name, _config, _rate_hz: Live(name, next(each))
