@@ -44,7 +44,7 @@ class CpuBatches:
     def __init__(self, compute: Compute, length: int, max_batch: int) -> None:
         """Build for windows of `length` samples, at most `max_batch` together.
 
-        One window keeps two threads busy; more together are no faster, and take 35 MB each.
+        One window keeps two threads busy; more together are no faster.
         """
         self._compute = compute
         self._rows = torch.zeros(min(max_batch, 4, max(1, torch.get_num_threads() // 2)), length)
