@@ -1,4 +1,4 @@
-"""Lists whose recordings trained the weights: `attributions.tsv` (per source) and `attributions_esc.tsv` (per clip).
+"""Lists whose recordings trained the weights: `attributions.tsv` by source, `attributions_esc.tsv` by clip.
 
 python -m training.attributions --pool POOL --packages PACKAGES --shared ../shared --out training
 """
@@ -51,7 +51,10 @@ def main() -> None:
             if (args.packages / origin).is_dir():
                 origin_version, licence = f"Debian {version(origin)}", licences(args.packages / origin)
             elif origin == "synthesised":
-                origin_version, licence = "training/synth.py", "own (Apache-2.0); FluidR3_GM soundfont (MIT); espeak-ng voices"
+                origin_version, licence = (
+                    "training/synth.py",
+                    "own (Apache-2.0); FluidR3_GM soundfont (MIT); espeak-ng voices",
+                )
             else:
                 mine = [r for r in manifest if r["source"] == origin]
                 origin_version = ", ".join(sorted({r["origin_repo"] for r in mine}))

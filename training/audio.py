@@ -1,9 +1,9 @@
-"""Collects training audio: one pass over folders of recordings to a flat 48 kHz mono int16 pool with captions.
+"""Collects training audio: one pass over recordings to a flat 48 kHz mono int16 pool with captions.
 
     python -m training.audio --shared ../shared --packages /path/to/unpacked/debs --pool /path/to/pool
 
 `--packages` holds one folder per Debian package, made with `apt-get download P && dpkg -x P_*.deb FOLDER/P`.
-The pool is `pool.i16` (samples, end to end) and `pool.csv` (one row per clip: offset, samples, origin, caption, group).
+The pool is `pool.i16` (samples, end to end) and `pool.csv` (offset, samples, origin, caption, group).
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ OTHER_LANGUAGE_CAP = 60
 MUSIC = re.compile(r"music|soundtrack|/bgm|fretsonfire|moh-opsound|/mods/.*song", re.IGNORECASE)
 SPEECH = re.compile(r"asterisk-core|klettres|_desc|/voices?/|festvox|narrat|numbers/|alphabet", re.IGNORECASE)
 NOISE_WORDS = {
-    "snd", "sfx", "sound", "sounds", "audio", "data", "usr", "share", "games", "fx", "effects", "wav", "ogg", "misc", "mod", "mods",
-    "default", "common", "stamps", "base", "textures", "media", "other", "new", "old", "loop", "final", "low", "mono", "stereo",
-    "factions", "units", "techs", "megapack", "wesnoth", "core", "hedgewars", "minetest", "builtin", "scenario",
+    "audio", "base", "builtin", "common", "core", "data", "default", "effects", "factions", "final",
+    "fx", "games", "hedgewars", "loop", "low", "media", "megapack", "minetest", "misc", "mod",
+    "mods", "mono", "new", "ogg", "old", "other", "scenario", "sfx", "share", "snd", "sound",
+    "sounds", "stamps", "stereo", "techs", "textures", "units", "usr", "wav", "wesnoth",
 }  # fmt: skip
 
 
@@ -66,7 +67,7 @@ class Item:
 
 def words(path: Path) -> str:
     """Turn the last two parts of a path into words: `animals/big_dog-2.wav` -> `animals big dog`."""
-    text = " ".join([path.parent.name, path.stem])
+    text = f"{path.parent.name} {path.stem}"
     text = re.sub(r"([a-z])([A-Z])", r"\1 \2", text)
     tokens = [t for t in re.split(r"[^A-Za-z]+", text.lower()) if len(t) > 2 and t not in NOISE_WORDS]
     return " ".join(dict.fromkeys(tokens))

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001
 """Reproduces the model card's tables from the shipped weights and the `leftout` checkpoint.
 
     python -m training.evaluate --shared ../shared [--tables accuracy,teacher,lengths,trains,speed]
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ RATE = 48000
 
 
 def build(audio: Path | None = None, share: float | None = None) -> CompactEncoder:
-    """The shipped encoder, or its text side with another run's audio side."""
+    """Build the shipped encoder, or its text side with another run's audio side."""
     tensors = load_file(WEIGHTS / compact.WEIGHTS)
     if audio:
         tensors |= load_file(audio)
@@ -39,7 +41,7 @@ def build(audio: Path | None = None, share: float | None = None) -> CompactEncod
         save(tensors), (WEIGHTS / compact.TOKENIZER).read_text(), (WEIGHTS / compact.CONFIG).read_text()
     )
     if share is not None:
-        encoder._class_share = share  # noqa: SLF001
+        encoder._class_share = share
     return encoder
 
 
@@ -92,7 +94,7 @@ def accuracy(encoder: CompactEncoder, audio: np.ndarray, clips: list[Clip]) -> s
 
 
 def teacher_table(shared: Path, clips: list[Clip], encoder: CompactEncoder) -> None:
-    """The teacher with its own front end, its classes matched to prompts by MiniLM and by our text side."""
+    """Score the teacher with its own front end, its classes matched by MiniLM and by our text side."""
     from training.sentences import model_folder  # noqa: PLC0415
     from training.teacher import Teacher  # noqa: PLC0415
 
@@ -104,7 +106,7 @@ def teacher_table(shared: Path, clips: list[Clip], encoder: CompactEncoder) -> N
     power = torch.exp(
         encoder._evidence_power * torch.nn.functional.logsigmoid(torch.from_numpy(np.stack(rows)))
     )
-    evidence = unit(power * encoder._prior**-encoder._prior_power).numpy()  # noqa: SLF001
+    evidence = unit(power * encoder._prior**-encoder._prior_power).numpy()
     for form in FORMS:
         prompts = [form.format(label_text(n)) for n in ESC_LABELS]
         text = encoder.embed_text(prompts)[:, 256:]
@@ -120,7 +122,7 @@ def teacher_table(shared: Path, clips: list[Clip], encoder: CompactEncoder) -> N
             @ model.encode(teacher.names, normalize_embeddings=True).T
         )
         text = torch.softmax(torch.from_numpy(like) / 0.05, 1).numpy()
-        print(f"  teacher, MiniLM similarity, {form!r}: {top1(evidence, text, clips, ESC_LABELS, ESC_LABELS):.1f}"
+        print(f"  teacher, MiniLM, {form!r}: {top1(evidence, text, clips, ESC_LABELS, ESC_LABELS):.1f}"
               f"  ten classes 10-way {top1(evidence, text, clips, LEFT_OUT, LEFT_OUT):.1f}")  # fmt: skip
 
 
@@ -135,7 +137,7 @@ def trains(encoder: CompactEncoder, audio: np.ndarray, clips: list[Clip]) -> Non
             print(f"  {clip.path.name}: " + ", ".join(f"{label[9:]} {score:.2f}" for score, label in ranked))
 
 
-def median_ms(call, repeats: int = 30) -> float:
+def median_ms(call: Callable[[], object], repeats: int = 30) -> float:
     """Median of timed calls, ms, after three warm-ups."""
     times = []
     for i in range(repeats + 3):
@@ -154,14 +156,14 @@ def speed() -> None:
     rng = np.random.default_rng(1)
     stream = (0.1 * rng.standard_normal(400 * RATE)).astype(np.float32)
 
-    def whole(seconds: float):
+    def whole(seconds: float) -> Callable[[], None]:
         def call() -> None:
             encoder.forget()
             encoder.embed_audio([window(stream[: int(seconds * RATE)])])
 
         return call
 
-    def hop(seconds: float, length: float):
+    def hop(seconds: float, length: float) -> Callable[[], None]:
         state = [0]
         encoder.forget()
 

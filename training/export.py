@@ -16,7 +16,7 @@ from torch import Tensor
 from monitor.encoders.compact import CONFIG, TOKENIZER, WEIGHTS
 from monitor.encoders.compact_net import CompactNet
 from monitor.encoders.compact_text import to_int8
-from training.train import EVIDENCE_POWER, PRIOR_POWER
+from training.feed import EVIDENCE_POWER, PRIOR_POWER
 
 EPSILON = 1e-5
 

@@ -1,6 +1,11 @@
-"""Convolution over frequency as one matrix product: on wide small maps oneDNN's bf16 backward pass takes twice as long."""
+"""Convolution over frequency as one matrix product.
+
+On wide small maps oneDNN's bf16 backward pass takes twice as long.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +14,7 @@ from torch.nn import functional
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, kernel: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, kernel: int) -> Tensor:
         """x: padded (B, T, F, C); weight: (kernel * C, O)."""
         bands = x.shape[2] - kernel + 1
         columns = torch.cat([x[:, :, j : j + bands] for j in range(kernel)], dim=-1).view(-1, weight.shape[0])
@@ -18,7 +23,7 @@ class _Product(torch.autograd.Function):
         return (columns @ weight).view(x.shape[0], x.shape[1], bands, -1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         columns, weight = ctx.saved_tensors
         bands = gradient.shape[2]
         flat = gradient.reshape(-1, weight.shape[1])

@@ -1,9 +1,9 @@
-"""Makes training examples without end: augmented mixtures of the pool, with the teacher's answer to each of them.
+"""Makes training examples without end: augmented mixtures of the pool and the teacher's answers to them.
 
-    python -m training.generate --pool POOL --teacher ../shared/teacher --out EXAMPLES --slots 40000 [--leave-out]
+    python -m training.generate --pool POOL --teacher ../shared/teacher --out EXAMPLES [--leave-out]
 
-Writes a ring of slots that `training.train` reads while it is being written: `mel.f16` (slots, 500, 64) in dB,
-`prob.f16` (slots, 4, 527), `feature.f16` (slots, 4, 512), `meta.i32` (slots, 8) and `count` (slots filled so far).
+Writes a ring of slots that `training.train` reads while it is being written: `mel.f16` (slots, 500, 64) in
+dB, `prob.f16` (slots, 4, 527), `feature.f16` (slots, 4, 512), `meta.i32` (slots, 8) and `count` (filled).
 The four views of a slot are its whole 5 s, two crops of 2.5 s and one of 1 s.
 """
 
@@ -92,7 +92,7 @@ def norm(spectrum: torch.Tensor) -> float:
 
 
 def curve(rng: np.random.Generator, deviation_db: float) -> np.ndarray:
-    """A smooth random equaliser."""
+    """Draw a smooth random equaliser."""
     points = np.linspace(np.log2(30.0), np.log2(24000.0), 7)
     tilt = rng.normal(0, 1.2) * (points - points.mean())
     return 10 ** (np.interp(OCTAVE, points, rng.normal(0, deviation_db, 7) + tilt) / 20).astype(np.float32)

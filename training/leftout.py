@@ -1,4 +1,4 @@
-"""The ten ESC-50 classes that the `leftout` model never hears nor reads: two of each of the set's five groups."""
+"""The ten ESC-50 classes that the `leftout` model never hears: two of each of the set's five groups."""
 
 from __future__ import annotations
 

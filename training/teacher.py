@@ -1,4 +1,4 @@
-"""The teacher, EfficientAT's mn04_as (MIT): its 32 kHz front end in torch and its ONNX graph with one more output."""
+"""The teacher, EfficientAT's mn04_as (MIT): its 32 kHz front end in torch, its graph with one more output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURE = "hardswish_20"
 
 
 def mel_filters() -> Tensor:
-    """128 unnormalised HTK-style triangles between 0 and 15 kHz, shape (512, 128); the Nyquist bin is dropped."""
+    """Build 128 unnormalised HTK-style triangles up to 15 kHz, shape (512, 128), without the Nyquist bin."""
 
     def mel(frequency_hz: np.ndarray) -> np.ndarray:
         return 1127.0 * np.log(1.0 + frequency_hz / 700.0)

@@ -1,8 +1,8 @@
 """Fits the static text table: token vectors and a small network, from sentence embeddings and the thesaurus.
 
-    python -m training.text --phrases phrases.txt --embeddings phrases.npy --teacher ../shared/teacher --out text.pt
+    python -m training.text --phrases phrases.txt --embeddings phrases.npy --teacher TEACHER --out text.pt
 
-`--phrases`/`--embeddings` come from `training.sentences` (all-MiniLM-L6-v2 over sound phrases, WordNet words and glosses).
+`--phrases` and `--embeddings` come from `training.sentences`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VOCABULARY = 20500
 
 
 def prune(document: dict, phrases: list[str], size: int) -> dict:
-    """Keep single characters, tokens that the phrases use, then the most frequent of the rest (BERT's order)."""
+    """Keep single characters, tokens that the phrases use, then the most frequent others (BERT's order)."""
     vocabulary: dict[str, int] = document["model"]["vocab"]
     ascii_tokens = [t for t in vocabulary if (t.isascii() and not t.startswith("[")) or t == "[UNK]"]
     full = tokenizer_from(json.dumps(document))
@@ -76,7 +76,7 @@ def main() -> None:
     anchor_rows = torch.tensor([row[p] for p in anchors])
     anchor_weights = torch.from_numpy(np.stack([table[p] for p in anchors]))
 
-    # Class evidence of phrases outside the thesaurus: the mean of its entries, weighted by sentence similarity.
+    # Class evidence of phrases outside the thesaurus: its entries, weighted by sentence similarity.
     weights = torch.empty(len(phrases), 527)
     for start in range(0, len(phrases), 4096):
         near = torch.softmax(sentences[start : start + 4096] @ sentences[anchor_rows].T / 0.04, dim=1)
@@ -85,7 +85,7 @@ def main() -> None:
     known = torch.zeros(len(phrases), dtype=torch.bool)
     known[anchor_rows] = True
 
-    # 256 directions of largest variance over sound phrases, centred so that "a sound" in general is near zero.
+    # 256 directions of largest variance over sound phrases, centred so that "a sound" is near zero.
     centre = sentences[anchor_rows].mean(0)
     mixed = torch.cat([sentences[anchor_rows], sentences[torch.randperm(len(phrases))[:8000]]]) - centre
     _, vectors = torch.linalg.eigh(mixed.T @ mixed)
@@ -156,7 +156,8 @@ def main() -> None:
             for kind, sub in (("thesaurus", known), ("other", ~known)):
                 rows = mask & sub
                 print(
-                    f"{name:9} {kind:9} cosine to MiniLM {cosine[rows].mean():.3f}  classes {agreement[rows].mean():.3f}"
+                    f"{name} {kind}: cosine to MiniLM {cosine[rows].mean():.3f}",
+                    f"classes {agreement[rows].mean():.3f}",
                 )
         worst = []
         plain = [phrase_ids[r] for r in anchor_rows[:400].tolist()]
