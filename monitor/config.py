@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from monitor.config_sources import DemoSource, FileSource, MicrophoneSource, SourceConfig
 from monitor.fields import (
     Between,
     Dbfs,
@@ -20,6 +21,7 @@ from monitor.fields import (
     Probability,
     Prompts,
     Seconds,
+    Section,
     Slug,
     Slugs,
     SomePrompts,
@@ -30,52 +32,29 @@ from monitor.fields import (
     with_default,
 )
 
-
-class Section(BaseModel):
-    """Frozen, and strict about names: an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class MicrophoneSource(Section):
-    """An input of the sound card, by name."""
-
-    type: Literal["microphone"] = "microphone"
-    device: Text | None = None
-    """Part of the device's name as `sound-monitor devices` lists it; the system's default when absent."""
-    channel: Annotated[Whole, Between(1, 64)] = 1
-    """Which channel of the device to listen to, from 1."""
-    block_seconds: Annotated[Number, Between(0.02, 0.5)] = 0.05
-    """Length of the blocks in which the sound card delivers."""
-    stuck_seconds: Annotated[Number, Between(1, 3600)] = 10.0
-    """Exact zeros, or one constant value, for this long is a muted or broken input."""
-
-
-class FileSource(Section):
-    """A recording, played as if it were live."""
-
-    type: Literal["file"]
-    path: FilePath
-    """WAV, FLAC, OGG or MP3; relative to the configuration file."""
-    loop: Flag = False
-    """Start again at the end; otherwise the source ends there."""
-    realtime: Flag = True
-    """Deliver at the recording's own pace; otherwise as fast as the scoring takes it."""
-
-
-class DemoSource(Section):
-    """A made-up scene of everyday sounds, for a first look without a microphone."""
-
-    type: Literal["demo"]
-    seed: Annotated[Whole, Between(0, 2**32 - 1)] = 1
-    """The same seed gives the same scene."""
-
-
-SourceConfig = Annotated[
-    MicrophoneSource | FileSource | DemoSource,
-    Field(discriminator="type"),
-    with_default("type", "microphone"),
+__all__ = [
+    "DEFAULT_BACKGROUND",
+    "Config",
+    "DemoSource",
+    "EmaSmoothing",
+    "EncoderConfig",
+    "EventConfig",
+    "FileSource",
+    "HttpConfig",
+    "LogConfig",
+    "MedianSmoothing",
+    "MicrophoneSource",
+    "MqttConfig",
+    "NoSmoothing",
+    "OutboxConfig",
+    "Section",
+    "Smoothing",
+    "SourceConfig",
+    "TlsConfig",
+    "WindowsConfig",
+    "short_form",
 ]
+
 SmoothingSeconds = Annotated[Number, Between(0, 3600)]
 
 
