@@ -128,7 +128,8 @@ class ClapEncoder:
         """(B, length) samples to (B, D) unit-length or zero embeddings."""
         embeddings = F.normalize(self._tower(self._log_mel(samples)), dim=-1)
         heard = samples.any(dim=1) & embeddings.isfinite().all(dim=1)
-        return torch.where(heard[:, None], embeddings, 0.0)
+        # Not torch.where: it copies its scalar to the device, which no CUDA graph can hold.
+        return embeddings.masked_fill(~heard[:, None], 0.0)
 
     @contextlib.contextmanager
     def _device_errors(self) -> Iterator[None]:

@@ -22,6 +22,8 @@ SHIFTED_APART = -100.0
 """What transformers adds to the attention between tokens that only the cyclic shift made neighbours."""
 TOKENS_PER_THREAD = 1024
 """Of a CPU: so that what a thread works at stays in its cache, and little memory is taken."""
+TOKENS_ON_GPU = 1 << 18
+"""64 images of the largest stage: enough to fill any GPU; more would only take memory."""
 TOLERANCE = 1e-5
 """Largest difference of a unit-length embedding from transformers' own that passes for rounding."""
 
@@ -123,9 +125,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, batch: int) -> Tensor:
         """Change tokens (windows * batch * tokens, C) in place."""
-        at_once = len(x)
-        if x.is_cpu:
-            at_once = max(1, TOKENS_PER_THREAD * torch.get_num_threads() // self.tokens) * self.tokens
+        tokens = TOKENS_PER_THREAD * torch.get_num_threads() if x.is_cpu else TOKENS_ON_GPU
+        at_once = max(1, tokens // self.tokens) * self.tokens
         start = 0
         for count, bias in zip(self.counts, self.biases, strict=True):
             rows = slice(start, start := start + count * batch * self.tokens)
