@@ -229,7 +229,7 @@ def test_a_folder_loads_it_and_its_load_is_told(folder: Path, caplog) -> None:
     encoder = load_encoder(EncoderConfig(model=str(folder), device="cpu"))
     assert isinstance(encoder, ClapEncoder)
     assert [record.message for record in caplog.records] == [f"loaded {encoder.identity} on cpu, float32"]
-    assert not any(parameter.requires_grad for parameter in encoder._tower.parameters())
+    assert not any(parameter.requires_grad for parameter in encoder.tower.parameters())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

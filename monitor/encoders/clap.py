@@ -42,11 +42,11 @@ class ClapEncoder:
         self.max_window_seconds = checkpoint.samples / features.rate_hz
         self.logit_scale = float(side.logit_scale_a.detach().exp())
         self.dimension = int(checkpoint.config.projection_dim)
-        self._tower: Tower = build_tower(side, frames=1 + checkpoint.samples // features.hop)
-        self._tower.place(self._device, getattr(torch, config.dtype))
+        self.tower: Tower = build_tower(side, frames=1 + checkpoint.samples // features.hop)
+        self.tower.place(self._device, getattr(torch, config.dtype))
         # What is exact is to be exact from the start; a half-precision tower can't tell the difference.
         precision = torch.float64 if config.dtype == "float32" else torch.float32
-        self._log_mel = LogMel(features, precision).to(self._device)
+        self.log_mel = LogMel(features, precision).to(self._device)
         del side
         if self._device.type == "cuda":
             self._batches: CpuBatches | CudaBatches = CudaBatches(
@@ -126,9 +126,9 @@ class ClapEncoder:
 
     def _embed(self, samples: Tensor) -> Tensor:
         """(B, length) samples to (B, D) unit-length or zero embeddings."""
-        embeddings = F.normalize(self._tower(self._log_mel(samples)), dim=-1)
+        embeddings = F.normalize(self.tower(self.log_mel(samples)), dim=-1)
         heard = samples.any(dim=1) & embeddings.isfinite().all(dim=1)
-        # Not torch.where: it copies its scalar to the device, which no CUDA graph can hold.
+        # Not torch.where, which may copy its scalar to the device: no CUDA graph can hold that.
         return embeddings.masked_fill(~heard[:, None], 0.0)
 
     @contextlib.contextmanager
