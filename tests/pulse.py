@@ -70,9 +70,16 @@ class Pulse:
             time.sleep(0.05)
 
     def plug_in(self, room: str = "room") -> None:
+        # With rewinds, a null sink's monitor loses some milliseconds when a player starts.
         properties = f"sink_properties=device.description={room}"
         self._modules[room] = self._pactl(
-            "load-module", "module-null-sink", f"sink_name={room}", "rate=48000", "channels=1", properties
+            "load-module",
+            "module-null-sink",
+            f"sink_name={room}",
+            "rate=48000",
+            "channels=1",
+            "norewinds=1",
+            properties,
         )
         # An idle null sink lets a first listener wait for two seconds; a sound card doesn't.
         awake = ["parec", "--latency-msec=20", f"--device={room}.monitor"]
@@ -91,7 +98,7 @@ class Pulse:
     def play(self, path: Path, room: str = "room") -> subprocess.Popen[bytes]:
         """Start playing a WAV, FLAC or OGG; the process ends with it."""
         # Not ffmpeg: it withholds the first two seconds and doesn't play a recording's end.
-        command = ["paplay", "--latency-msec=50", f"--device={room}", path]
+        command = ["paplay", f"--device={room}", path]
         player = subprocess.Popen(command, env=self.environment)
         self._players.append(player)
         return player
