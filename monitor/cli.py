@@ -155,6 +155,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
+    calibrate = command(
+        "calibrate",
+        _calibrate,
+        "set thresholds for a wanted rate of false alarms",
+        "calibrate config/home.yaml --recording room.flac --false-alarms-per-day 1 --out thresholds.yaml",
+        "calibrate config/home.yaml --minutes 60 --positives labels.csv --out thresholds.yaml",
+        "run config/home.yaml --overlay thresholds.yaml",
+        notes="Give a recording of the room in which none of the events happens, the longer the better, or\n"
+        "let it listen to the configured sources.",
+    )
+    _takes_config(calibrate)
+    room = calibrate.add_mutually_exclusive_group(required=True)
+    room.add_argument("--recording", nargs="+", type=Path, metavar="SOUND", help="WAV, FLAC, OGG or MP3")
+    room.add_argument("--minutes", type=_positive, help="listen live for so long; Ctrl-C ends it earlier")
+    calibrate.add_argument(
+        "--false-alarms-per-day",
+        type=_positive,
+        default=1.0,
+        metavar="N",
+        help="wanted from all events and sources together (default: 1)",
+    )
+    calibrate.add_argument(
+        "--positives",
+        type=Path,
+        metavar="LABELS",
+        help="recordings with the events, as for eval: adds recall",
+    )
+    _takes_mapping(calibrate)
+    calibrate.add_argument("--out", required=True, type=Path, metavar="YAML", help="the overlay to write")
+    calibrate.add_argument("--force", action="store_true", help="replace the overlay if it is there")
+
     listen = command(
         "listen",
         _listen,
@@ -199,6 +230,13 @@ def _takes_mapping(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL=EVENT",
         help="a label that stands for an event of another name; may be repeated",
     )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
 
 
 def _say(text: str) -> None:
@@ -265,6 +303,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, overlays=arguments.overlay)
     options = Options(arguments.manifest, arguments.map, arguments.json, arguments.confusion, arguments.plot)
     asyncio.run(evaluate(config, options))
+    return OK
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from monitor.calibrate import Options, calibrate  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    options = Options(
+        out=arguments.out,
+        false_alarms_per_day=arguments.false_alarms_per_day,
+        recordings=arguments.recording or (),
+        minutes=arguments.minutes,
+        positives=arguments.positives,
+        mapping=arguments.map,
+        force=arguments.force,
+    )
+    asyncio.run(calibrate(config, options))
     return OK
 
 

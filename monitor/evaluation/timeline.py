@@ -86,10 +86,13 @@ def rule_at(event: EventConfig, on_threshold: float) -> Rule:
     return replace(Rule.of(event), on_threshold=on_threshold, off_threshold=ratio * on_threshold)
 
 
-def local_peaks(smooth: FloatArray) -> FloatArray:
-    """Return the values that no neighbour in time exceeds, of all events, shape (peaks,)."""
-    before = np.vstack([np.full_like(smooth[:1], -1.0), smooth[:-1]])
-    after = np.vstack([smooth[1:], np.full_like(smooth[:1], -1.0)])
+def local_peaks(smooth: FloatArray, reach: int = 1) -> FloatArray:
+    """Return the values that none of so many neighbours in time exceeds, of all events, shape (peaks,)."""
+    if not len(smooth):
+        return smooth.reshape(-1)
+    padded = np.pad(smooth, ((reach, reach), (0, 0)), constant_values=-1.0)
+    highest = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=0).max(axis=-1)
+    before, after = highest[: len(smooth)], highest[reach + 1 :]
     peaks: FloatArray = smooth[(smooth > before) & (smooth >= after)]
     return peaks
 
