@@ -48,7 +48,7 @@ def classify(
 
 def _embedding(path: Path, encoder: Encoder) -> FloatArray:
     """Return the mean direction of the windows that cover a recording: (D,)."""
-    windows = _windows(path, encoder)
+    windows = cover(path, encoder)
     sums = []
     while batch := list(islice(windows, WINDOWS_AT_ONCE)):
         sums.append(encoder.embed_audio(batch).sum(axis=0))
@@ -59,7 +59,7 @@ def _embedding(path: Path, encoder: Encoder) -> FloatArray:
     return normalise(total)
 
 
-def _windows(path: Path, encoder: Encoder) -> Iterator[Window]:
+def cover(path: Path, encoder: Encoder) -> Iterator[Window]:
     """Cut a recording into half overlapping windows; the last one ends with it, a short recording is one."""
     rate_hz = encoder.rate_hz
     length = round(encoder.max_window_seconds * rate_hz)

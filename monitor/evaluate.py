@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 from rich.console import Console, Group
 from rich.progress import track
 
+from monitor.classify import cover
 from monitor.config import Config
 from monitor.errors import ConfigError, SourceError
 from monitor.evaluation.clips import ClipFigures, judge_clips
@@ -31,14 +30,9 @@ from monitor.evaluation.report import (
 )
 from monitor.evaluation.sed import library
 from monitor.evaluation.timeline import Recorder
-from monitor.pcm import level_dbfs
 from monitor.replay import replay
 from monitor.scoring import Scorer
-from monitor.sources.file import Decoder
-from monitor.types import FloatArray, Window
 
-# Encoders take windows from here on; shorter clips get silence after them.
-_SHORTEST_SECONDS = 0.5
 _WIDEST_COLUMNS = 1000
 
 
@@ -99,43 +93,9 @@ async def tell_clips_apart(config: Config, manifest: Manifest, scorer: Scorer) -
     console = Console(stderr=True)
     scores = {}
     for file in track(truth, "listening", console=console, disable=not console.is_terminal):
-        windows = await asyncio.to_thread(
-            _windows, file, scorer.encoder.rate_hz, scorer.encoder.max_window_seconds
-        )
+        windows = await asyncio.to_thread(list, cover(file, scorer.encoder))
         scores[file] = (await scorer.score(windows)).mean(axis=0)
     return judge_clips(list(config.events), truth, scores)
-
-
-def _windows(file: Path, rate_hz: int, longest_seconds: float) -> list[Window]:
-    """Cut a whole clip into as few equal windows as the encoder takes."""
-    samples = _samples(file, rate_hz)
-    count = max(1, math.ceil(len(samples) / (longest_seconds * rate_hz)))
-    length = max(math.ceil(len(samples) / count), round(_SHORTEST_SECONDS * rate_hz))
-    samples = np.pad(samples, (0, count * length - len(samples)))
-    return [
-        Window(
-            file.name,
-            first,
-            rate_hz,
-            part,
-            first / rate_hz,
-            (first + length) / rate_hz,
-            level_dbfs(part),
-        )
-        for first, part in zip(range(0, count * length, length), samples.reshape(count, length), strict=True)
-    ]
-
-
-def _samples(file: Path, rate_hz: int) -> FloatArray:
-    decoder = Decoder(file, rate_hz, block_seconds=10.0)
-    parts, ended = [], False
-    try:
-        while not ended:
-            samples, ended = decoder.read()
-            parts.append(samples)
-    finally:
-        decoder.close()
-    return np.concatenate(parts)
 
 
 async def evaluate(config: Config, options: Options, scorer: Scorer | None = None) -> None:
