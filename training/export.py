@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument(
         "--audio-only", action="store_true", help="leave the text side out (it is the same for all runs)"
     )
-    parser.add_argument("--logit-scale", type=float, default=20.0)
-    parser.add_argument("--class-share", type=float, default=0.5)
+    parser.add_argument("--logit-scale", type=float, default=10.0)
+    parser.add_argument("--class-share", type=float, default=0.65)
     parser.add_argument("--class-power", type=float, default=1.0)
     args = parser.parse_args()
     run, text = torch.load(args.run), torch.load(args.text)
