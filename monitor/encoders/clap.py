@@ -43,7 +43,8 @@ class ClapEncoder:
         self.logit_scale = float(side.logit_scale_a.detach().exp())
         self.dimension = int(checkpoint.config.projection_dim)
         self.tower: Tower = build_tower(side, frames=1 + checkpoint.samples // features.hop)
-        self.tower.place(self._device, getattr(torch, config.dtype))
+        self.dtype: torch.dtype = getattr(torch, config.dtype)
+        self.tower.place(self._device, self.dtype)
         # What is exact is to be exact from the start; a half-precision tower can't tell the difference.
         precision = torch.float64 if config.dtype == "float32" else torch.float32
         self.log_mel = LogMel(features, precision).to(self._device)

@@ -1,0 +1,235 @@
+"""`sound-monitor bench`: how fast this machine scores, each way of doing it, interleaved in one run, medians.
+
+The baseline is what one would write oneself: transformers' zero-shot pipeline, called for every window.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from monitor.bench_parts import Sound, Stopwatch, Way, config_of, labels_of
+from monitor.classify import PIPELINE_TEMPLATE
+from monitor.config import Config, EncoderConfig
+from monitor.encoders.clap import ClapEncoder
+from monitor.heads import prompts_of
+from monitor.random_clap import save_random_clap
+from monitor.types import Window
+
+BASELINE = "pipeline"
+EXACT = "clap float32"
+GEMM_SIZE = 2048
+
+Tell = Callable[[str], None]
+Batches = dict[str, dict[int, dict[int, float]]]
+"""By way, number of sources, and number of events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure."""
+
+    model: str | None = None
+    """Hub name or folder of a CLAP checkpoint; random weights of the full size when absent."""
+    device: str = "auto"
+    threads: int = 1
+    fast: str | None = "bfloat16"
+    """The half-precision type to measure beside float32."""
+    compact: bool = True
+    events: tuple[int, ...] = (5, 20, 100)
+    sources: tuple[int, ...] = (1, 4, 16, 64)
+    window_seconds: float = 10.0
+    hop_seconds: float = 0.5
+    repeats: int = 7
+    """Below 50."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured."""
+
+    options: Options
+    machine: dict[str, str]
+    batch_milliseconds: Batches
+    """Median time to score one window of every source."""
+    parts_milliseconds: dict[str, dict[str, float]]
+    """CLAP way, part: median time for one window."""
+    share_of_ceiling: dict[str, float]
+    """CLAP way: arithmetic per second of its audio tower, by that of a large matrix product."""
+    drift: dict[str, float]
+    """CLAP way: largest difference of a score from float32's, over all windows."""
+    resident_megabytes: dict[str, float]
+    """Way: memory of a process that has loaded it, embedded its texts, and scored."""
+    gpu_megabytes: float
+    """Most that the GPU's allocator held, for all ways together."""
+
+    def windows_per_second(self, way: str, sources: int, events: int) -> float:
+        """Return the rate of a way; the pipeline takes window after window."""
+        times = self.batch_milliseconds[way]
+        at_once = sources if sources in times else min(times)
+        return 1000.0 * at_once / times[at_once][events]
+
+
+def bench(options: Options, tell: Tell = lambda _: None) -> Report:
+    """Measure; `tell` hears what goes on. Raises EncoderError where a model can't be loaded."""
+    tell("preparing the models")
+    with _checkpoint(options) as model:
+        configs = _encoders(options, model)
+        resident = {name: _resident_megabytes(config) for name, config in configs.items()}
+        wanted = [config_of(events) for events in options.events]
+        ways = {name: Way.load(config, wanted) for name, config in configs.items()}
+        device = ways[EXACT].encoder.device
+        pipeline = transformers.pipeline(
+            "zero-shot-audio-classification", model=model, device=device, dtype=torch.float32
+        )
+        torch.set_num_threads(options.threads)
+        watch, drift = _measure(options, ways, pipeline, tell)
+    claps = _claps(ways)
+    return Report(
+        options=options,
+        machine=_machine(device),
+        batch_milliseconds=_batches(options, watch, list(ways)),
+        parts_milliseconds={name: _parts(options, watch, name) for name in claps},
+        share_of_ceiling={name: _share(clap, watch, name) for name, clap in claps.items()},
+        drift=drift,
+        resident_megabytes=resident,
+        gpu_megabytes=torch.cuda.max_memory_reserved() / 1e6 if device.startswith("cuda") else 0.0,
+    )
+
+
+def capacity(config: Config, tell: Tell = lambda _: None, repeats: int = 7) -> float:
+    """Return how many sources a configuration's encoder keeps up with, at its hop and in full batches."""
+    tell(f"measuring {config.encoder.model}")
+    way = Way.load(config.encoder, [config])
+    hop_seconds = config.windows.hop_seconds
+    sound = Sound(config.windows.window_seconds, hop_seconds, way.encoder.rate_hz)
+    watch = Stopwatch()
+    sources = min(config.encoder.max_batch, 16)
+    for turn in range(repeats + 1):
+        if turn == 1:
+            watch = Stopwatch()
+        way.time("", sound.windows(sources, turn), watch)
+    milliseconds = watch.median("", sources) + watch.median("", sources, len(config.events))
+    return 1000.0 * sources / milliseconds * hop_seconds
+
+
+@contextlib.contextmanager
+def _checkpoint(options: Options) -> Iterator[str]:
+    if options.model is not None:
+        yield options.model
+        return
+    with tempfile.TemporaryDirectory(prefix="sound-monitor-") as folder:
+        texts = prompts_of(config_of(max(options.events)))
+        save_random_clap(Path(folder), [PIPELINE_TEMPLATE, *texts])
+        yield folder
+
+
+def _encoders(options: Options, model: str) -> dict[str, EncoderConfig]:
+    wanted: dict[str, dict[str, Any]] = {EXACT: {"model": model}}
+    if options.fast:
+        wanted[f"clap {options.fast}"] = {"model": model, "dtype": options.fast}
+    if options.compact:
+        wanted["compact"] = {"model": "compact"}
+    common = {"device": options.device, "threads": options.threads}
+    return {name: EncoderConfig.model_validate(each | common) for name, each in wanted.items()}
+
+
+def _resident_megabytes(config: EncoderConfig) -> float:
+    probe = [sys.executable, "-m", "monitor.bench_memory", config.model_dump_json()]
+    return float(subprocess.run(probe, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def _claps(ways: Mapping[str, Way]) -> dict[str, ClapEncoder]:
+    return {name: way.encoder for name, way in ways.items() if isinstance(way.encoder, ClapEncoder)}
+
+
+def _measure(
+    options: Options, ways: Mapping[str, Way], pipeline: Any, tell: Tell
+) -> tuple[Stopwatch, dict[str, float]]:
+    """Time everything once a turn, so that a busy moment of the machine hits all alike; compare scores."""
+    sound = Sound(options.window_seconds, options.hop_seconds, ways[EXACT].encoder.rate_hz)
+    claps = _claps(ways)
+    drift = dict.fromkeys(claps, 0.0)
+    watch = Stopwatch()
+    for turn in range(options.repeats + 1):
+        tell(f"turn {turn} of {options.repeats}")
+        if turn == 1:
+            watch = Stopwatch()  # the turn before only warmed up
+        [window] = sound.windows(1, turn)
+        for events in options.events:
+            call = partial(pipeline, window.samples, candidate_labels=labels_of(events))
+            watch.time(BASELINE, 1, events, call=call)
+        for sources in options.sources:
+            windows = sound.windows(sources, turn)
+            scores = {name: way.time(name, windows, watch) for name, way in ways.items()}
+            for name in claps:
+                drift[name] = max(drift[name], float(np.abs(scores[name] - scores[EXACT]).max()))
+        for name, clap in claps.items():
+            _time_parts(name, clap, window, watch)
+    return watch, drift
+
+
+@torch.inference_mode()
+def _time_parts(name: str, clap: ClapEncoder, window: Window, watch: Stopwatch) -> None:
+    samples = np.resize(window.samples, round(clap.max_window_seconds * clap.rate_hz))
+    row = torch.from_numpy(samples)[None].to(clap.device)
+    log_mel = watch.time(name, "log-mel", call=partial(clap.log_mel, row))
+    watch.time(name, "audio tower", call=partial(clap.tower, log_mel))
+    # Of random numbers: zeros multiply faster.
+    square = torch.randn(GEMM_SIZE, GEMM_SIZE).to(clap.device, clap.dtype)
+    watch.time(name, "ceiling", call=partial(torch.matmul, square, square))
+
+
+def _batches(
+    options: Options, watch: Stopwatch, ways: Sequence[str]
+) -> dict[str, dict[int, dict[int, float]]]:
+    times = {BASELINE: {1: {events: watch.median(BASELINE, 1, events) for events in options.events}}}
+    for way in ways:
+        times[way] = {}
+        for sources in options.sources:
+            embedding = watch.median(way, sources)
+            scoring = {events: watch.median(way, sources, events) for events in options.events}
+            times[way][sources] = {events: embedding + scoring[events] for events in options.events}
+    return times
+
+
+def _parts(options: Options, watch: Stopwatch, name: str) -> dict[str, float]:
+    """Split the time of a window, scored for the most events."""
+    sources = min(options.sources)
+    parts = {part: watch.median(name, part) for part in ("log-mel", "audio tower")}
+    rest = watch.median(name, sources) / sources - sum(parts.values())
+    scoring = watch.median(name, sources, max(options.events)) / sources
+    return parts | {"scoring": scoring, "everything else": max(0.0, rest)}
+
+
+@torch.inference_mode()
+def _share(clap: ClapEncoder, watch: Stopwatch, name: str) -> float:
+    silence = torch.zeros(1, round(clap.max_window_seconds * clap.rate_hz), device=clap.device)
+    log_mel = clap.log_mel(silence)
+    with FlopCounterMode(display=False) as counter:
+        clap.tower(log_mel)
+    rate = counter.get_total_flops() / watch.median(name, "audio tower")
+    return float(rate / (2 * GEMM_SIZE**3 / watch.median(name, "ceiling")))
+
+
+def _machine(device: str) -> dict[str, str]:
+    return {
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
