@@ -1,4 +1,4 @@
-"""A real mosquitto for the tests: with TLS, users, persistence, an access list where asked, and its faults."""
+"""A real mosquitto for the tests: TLS, users, persistence and an access list where asked, and its faults."""
 
 import contextlib
 import signal

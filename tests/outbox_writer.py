@@ -47,6 +47,11 @@ async def _write_with_little_space(path: Path, limit_bytes: int) -> None:
         sys.stdout.write(f"kept {len(kept)}\n")
 
 
+def write(path: str, prefix: str, count: str) -> None:
+    """Put `count` events, and tell of each when `put` has returned."""
+    asyncio.run(_write(Path(path), prefix, int(count)))
+
+
 def main() -> int:
     command, path, *rest = sys.argv[1:]
     if command == "write-as-nobody":

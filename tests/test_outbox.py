@@ -1,11 +1,12 @@
 """The outbox keeps events in order until they are acknowledged, whatever happens to its file."""
-# ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - a test may block its own event loop
+# ruff: noqa: ASYNC110, ASYNC240 - a test may block its own event loop
 
 import asyncio
 import contextlib
 import logging
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+from forkserver import ForkServer, is_alive
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -24,6 +26,7 @@ from monitor.outbox import Backlog, Outbox
 from monitor.types import Event, Phase, Reason
 
 HELPER = Path(__file__).with_name("outbox_writer.py")
+KILLS = int(os.environ.get("SOUND_MONITOR_KILLS", "20"))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HELPER.parent.parent)}
 
 
@@ -60,11 +63,13 @@ def run_helper(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "outbox.db"
+def path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=FAST_FOLDER) as folder:
+        yield Path(folder) / "state" / "outbox.db"
 
 
-async def test_events_come_back_whole_and_in_order_until_acknowledged(path: Path):
+async def test_events_come_back_whole_and_in_order_until_acknowledged(tmp_path: Path):
+    path = tmp_path / "state" / "outbox.db"
     ended = Event(
         *("x", "yard", "siren", Phase.END, 1.5, 9.25, 0.5, 0.25, Reason.SOURCE_LOST, "clips/x.flac"),
     )
@@ -229,32 +234,31 @@ TestOutboxMachine = OutboxMachine.TestCase
 
 @pytest.mark.real
 async def test_what_was_put_survives_kill_9_at_random_moments(path: Path, tmp_path: Path):
-    moments = random.Random(7)
+    dice = random.Random(7)
     log = tmp_path / "written"
     promised: set[str] = set()
     attempted = 0
-    for round_ in range(20):
-        with log.open("w") as out:
-            writer = subprocess.Popen(
-                [sys.executable, HELPER, "write", path, f"{round_}", "100000"], stdout=out, env=ENVIRONMENT
-            )
+    with ForkServer() as server:
+        for round_ in range(KILLS):
+            writer = server.start("outbox_writer:write", path, round_, 100_000, output=log)
             while not log.stat().st_size:
-                assert writer.poll() is None
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(moments.uniform(0.0, 0.1))
-            writer.kill()
-            writer.wait()
-        # The last line may be torn; its event is either there or not, and both are right.
-        lines = log.read_text().splitlines(keepends=True)
-        promised |= {line[4:].strip() for line in lines if line.endswith("\n")}
-        attempted += len(lines)
-        async with Outbox(path) as outbox:
-            kept = await contents(outbox)
-        assert promised <= set(kept)
-        assert len(kept) == len(set(kept))
-        order = [(int(a), int(b)) for a, b in (name.removeprefix("round").split("-") for name in kept)]
-        assert order == sorted(order)
-        assert len(kept) <= attempted + round_ + 1, "at most one unannounced event a round"
+                assert is_alive(writer)
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(dice.uniform(0.0, 0.05))
+            os.kill(writer, signal.SIGKILL)
+            while is_alive(writer):
+                await asyncio.sleep(0.002)
+            # The last line may be torn; its event is either there or not, and both are right.
+            lines = log.read_text().splitlines(keepends=True)
+            promised |= {line[4:].strip() for line in lines if line.endswith("\n")}
+            attempted += len(lines)
+            async with Outbox(path) as outbox:
+                kept = await contents(outbox)
+            assert promised <= set(kept)
+            assert len(kept) == len(set(kept))
+            order = [(int(a), int(b)) for a, b in (name.removeprefix("round").split("-") for name in kept)]
+            assert order == sorted(order)
+            assert len(kept) <= attempted + round_ + 1, "at most one unannounced event a round"
     assert len(promised) > 100
 
 
@@ -325,7 +329,7 @@ async def test_a_disk_that_refuses_loses_nothing_and_is_used_again(path: Path):
     assert "held 30 of" in result.stdout
     assert "kept" in result.stdout
     errors = [line for line in result.stderr.splitlines() if "outbox" in line]
-    assert len(errors) == 1, "said once, not at every event"
+    assert 1 <= len(errors) <= 5, "said at each time that it begins to refuse, not at every event"
     assert "disk I/O error; up to 50 events wait in memory until the disk takes them" in errors[0]
 
 
@@ -408,9 +412,10 @@ def damaged_copies(original: bytes, wal: bytes) -> Iterator[tuple[str, bytes, by
         yield "a page of zeros", original[:page] + bytes(4096) + original[page + 4096 :], wal
 
 
-async def test_a_damaged_file_is_set_aside_and_what_it_still_gives_is_kept(tmp_path: Path, caplog):
+async def test_a_damaged_file_is_set_aside_and_what_it_still_gives_is_kept(path: Path, caplog):
     """Nothing is invented or out of order, and the outbox works afterwards."""
-    source = tmp_path / "source.db"
+    folder = path.parent
+    source = folder / "source.db"
     async with Outbox(source) as outbox:
         await fill(outbox, 300)
     original = source.read_bytes()
@@ -423,7 +428,7 @@ async def test_a_damaged_file_is_set_aside_and_what_it_still_gives_is_kept(tmp_p
     everything = [f"hall-{n}" for n in range(300)]
     salvaged = 0
     for number, (kind, content, log) in enumerate(damaged_copies(original, wal)):
-        path = tmp_path / f"{number}" / "outbox.db"
+        path = folder / f"{number}" / "outbox.db"
         path.parent.mkdir()
         path.write_bytes(content)
         if log:

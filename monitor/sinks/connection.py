@@ -7,11 +7,11 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -23,6 +23,8 @@ from monitor.errors import SinkError
 # Where the library tells of every lost connection; the sinks tell of them in their own words.
 _library_log = logging.getLogger("monitor.sinks.aiomqtt")
 _library_log.setLevel(logging.CRITICAL)
+
+_T = TypeVar("_T")
 
 LOOPBACK = "127.0.0.1"
 _TCP_AND_TLS_SECONDS = 3.0
@@ -93,11 +95,12 @@ async def connect(
     """
     embedded = config.broker == "embedded"
     tls = None if embedded else config.tls
+    password = await asyncio.to_thread(resolve_password, config, environ)
     client = _Client(
         LOOPBACK if embedded else config.broker,
         config.port_in_force,
-        username=config.username,
-        password=await asyncio.to_thread(resolve_password, config, environ),
+        username=config.username if password is None else config.username or "",
+        password=password,
         identifier=client_id or config.client_id,
         protocol=aiomqtt.ProtocolVersion.V5
         if config.version == "5" and not embedded
@@ -108,6 +111,7 @@ async def connect(
         tls_context=await asyncio.to_thread(_tls_context, tls) if tls else None,
         max_queued_incoming_messages=_MOST_INCOMING,
         logger=_library_log,
+        socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
     )
     client.pending_calls_threshold = 1_000_000
     try:
@@ -131,7 +135,7 @@ def broker_name(config: MqttConfig) -> str:
 
 def resolve_password(config: MqttConfig, environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the password from its file, systemd's credential or the configuration, in this order."""
-    if config.username is None:
+    if config.username is None and config.version == "3.1.1":
         return None
     path, name = config.password_file, "mqtt.password_file"
     if path is None and "CREDENTIALS_DIRECTORY" in environ:
@@ -179,6 +183,14 @@ class _Client(aiomqtt.Client):
                 break
             await asyncio.sleep(0)
 
+    async def _wait_for(self, fut: Awaitable[_T], timeout: float | None) -> _T:  # noqa: ASYNC109
+        # The library's own uses asyncio.wait_for, which before Python 3.12 can swallow a cancellation.
+        try:
+            async with asyncio.timeout(self.timeout if timeout is None else timeout):
+                return await fut
+        except TimeoutError:
+            raise aiomqtt.MqttError("no answer in time") from None
+
     def _shut(self) -> None:
         connected = self._client.socket()
         if isinstance(connected, socket.socket):
@@ -193,10 +205,24 @@ class _Client(aiomqtt.Client):
         if self._abandoned:
             self._shut()
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
+        def write() -> None:
+            try:
+                client.loop_write()
+            except OSError as error:
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def register() -> None:
+            if sock.fileno() >= 0:  # the library would register a socket that was closed meanwhile
+                self._loop.add_writer(sock.fileno(), write)
+
+        self._loop.call_soon_threadsafe(register)
+
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
-        if not self._connected.done():
+        if not self._connected.done() and not self._abandoned:
             self._connected.set_exception(_ClosedAtOnceError("closed before it was accepted"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
@@ -208,12 +234,24 @@ class _Client(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, which the library leaves to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
         cause = "is not a certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
         raise SinkError(f"mqtt.tls.ca_file {tls.ca_file}: {cause}; name the authority's PEM file") from None
+    context.sslsocket_class = _TlsSocket
     if tls.cert_file:
         try:
             # Without a password, OpenSSL would ask for one on the terminal.
@@ -252,7 +290,7 @@ def _remedy(error: BaseException, config: MqttConfig) -> str | None:
             text = "nothing listens there; check that the broker runs, mqtt.broker and mqtt.port"
         case TimeoutError():
             text = "doesn't answer; check the broker and the network"
-        case _ClosedAtOnceError():
+        case _ClosedAtOnceError() | ConnectionResetError() | ssl.SSLEOFError():
             text = "closes the connection at once; check that mqtt.port and mqtt.tls belong together"
         case aiomqtt.MqttCodeError(rc=ReasonCode() as code):
             text = _refusal(code.getName(), config, connecting=isinstance(error, MqttConnectError))

@@ -144,11 +144,13 @@ class MqttSink:
 
     async def _stay_connected(self) -> None:
         while not self._stop_requested.is_set():
-            failure: Exception | None = None
+            failure: BaseException | None = None
             try:
                 await self._hold_a_connection()
             except* SinkError as failures:
-                failure = failures.exceptions[0]
+                failure = failures
+            while isinstance(failure, BaseExceptionGroup):
+                failure = failure.exceptions[0]
             if failure:
                 await asyncio.sleep(self._outage.failed(failure))
 
@@ -168,10 +170,10 @@ class MqttSink:
                     watching.cancel()
             finally:
                 self.connected = False
+                self._numbers.clear()
 
     async def _tell_everything(self, link: Connection) -> None:
         """Send all states before `online`, so that nobody acts on what the broker still had."""
-        self._numbers.clear()
         self._dirty = dict.fromkeys(self._retained)
         while self._dirty:
             await self._send(link, self._changed_states())
@@ -189,7 +191,8 @@ class MqttSink:
                 return
             else:
                 with suppress(TimeoutError):  # an outbox that couldn't be read is looked at again
-                    await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await self._wake.wait()
 
     def _changed_states(self) -> list[Message]:
         topics = list(islice(self._dirty, _WINDOW))
@@ -205,19 +208,29 @@ class MqttSink:
         numbers: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """Send all at once, in this order; events that are acknowledged leave the outbox."""
-        outgoing = [
-            *states,
-            *(Message(self._topics.event(w.event.source), messages.event_payload(w.event)) for w in waiting),
-            *(Message(topic, payload, qos=0) for topic, payload in numbers.items()),
-        ]
-        outcomes = await asyncio.gather(*map(link.publish, outgoing), return_exceptions=True)
-        of_events = outcomes[len(states) : len(states) + len(waiting)]
-        if acked := [w.id for w, outcome in zip(waiting, of_events, strict=True) if outcome is None]:
-            await self._outbox.ack(acked)
-        failures = [outcome for outcome in outcomes if outcome is not None]
-        self.publish_failures += len(failures)
-        if failures:
-            raise failures[0]
+        acked: list[int] = []
+
+        async def deliver(message: Message, id_: int | None = None) -> None:
+            try:
+                await link.publish(message)
+            except BaseException:
+                self.publish_failures += 1
+                raise
+            if id_ is not None:
+                acked.append(id_)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for message in states:
+                    group.create_task(deliver(message))
+                for each in waiting:
+                    topic = self._topics.event(each.event.source)
+                    group.create_task(deliver(Message(topic, messages.event_payload(each.event)), each.id))
+                for topic, payload in numbers.items():
+                    group.create_task(deliver(Message(topic, payload, qos=0)))
+        finally:
+            if acked:
+                await self._outbox.ack(acked)
 
 
 async def subscribe(
@@ -272,7 +285,7 @@ class Outage:
         self._since = None
         self.cause = None
 
-    def failed(self, error: Exception) -> float:
+    def failed(self, error: BaseException) -> float:
         """Note that an attempt failed or a connection broke; return the seconds to wait now."""
         now = time.monotonic()
         if self._connected_at is not None:

@@ -1,0 +1,139 @@
+"""A small MQTT broker inside this process, so that a first run needs no server.
+
+It listens on loopback only, keeps nothing on disk, and asks for the user name and password of `mqtt` when
+they are set. amqtt speaks the protocol (3.1.1); the sockets are ours, so that a client that doesn't read
+can't fill memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hmac
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import BaseContext
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
+
+from monitor.config import MqttConfig
+from monitor.errors import SinkError
+from monitor.sinks.connection import LOOPBACK, resolve_password
+
+_log = logging.getLogger(__name__)
+logging.getLogger("amqtt").setLevel(logging.CRITICAL)
+logging.getLogger("transitions").setLevel(logging.CRITICAL)
+
+_PORTS_TRIED = 20
+_MOST_CLIENTS = 64
+_UNREAD_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 2.0
+
+
+class EmbeddedBroker:
+    """Runs while entered; `port` is where."""
+
+    def __init__(self, config: MqttConfig, *, environ: Mapping[str, str] = os.environ) -> None:
+        self.port = config.port_in_force
+        self._config = config
+        self._environ = environ
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        """Start at the configured port or, where that is taken, at the next free one; raises SinkError."""
+        password = await asyncio.to_thread(resolve_password, self._config, self._environ)
+        doorkeeper = {"username": self._config.username, "password": password}
+        self._broker = Broker(
+            {
+                "listeners": {"default": {"type": "external"}},
+                "plugins": {f"{__name__}.{Doorkeeper.__qualname__}": doorkeeper},
+            }
+        )
+        await self._broker.start()
+        wanted = self.port
+        self._server = await self._listen(wanted)
+        self.port = self._server.sockets[0].getsockname()[1]
+        if self.port != wanted:
+            _log.warning("embedded MQTT broker: port %d is taken, using %d", wanted, self.port)
+        _log.info("embedded MQTT broker at %s:%d", LOOPBACK, self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        try:
+            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+                await self._broker.shutdown()
+        except TimeoutError:
+            _log.debug("embedded MQTT broker: not all clients could be told")
+        for client in list(self._clients):
+            client.transport.abort()
+
+    async def _listen(self, wanted: int) -> asyncio.Server:
+        for port in range(wanted, min(wanted + _PORTS_TRIED, 65536)):
+            try:
+                return await asyncio.start_server(self._serve, LOOPBACK, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise SinkError(
+                        f"embedded MQTT broker: {LOOPBACK}:{port}: {error.strerror}; set mqtt.port to another"
+                    ) from None
+        raise SinkError(
+            f"embedded MQTT broker: ports {wanted} to {wanted + _PORTS_TRIED - 1} are taken; set mqtt.port"
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._clients) >= _MOST_CLIENTS:
+            writer.close()
+            return
+        self._clients.add(writer)
+        try:
+            await self._broker.external_connected(StreamReaderAdapter(reader), _Writer(writer), "default")
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+
+class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
+    """Lets in whoever knows user name and password, or everybody on this machine where none are set."""
+
+    @dataclass
+    class Config:
+        """What the broker hands to this plugin."""
+
+        username: str | None = None
+        password: str | None = None
+
+    def __init__(self, context: BaseContext) -> None:
+        super().__init__(context)
+        self._config: Doorkeeper.Config = self.config
+
+    async def authenticate(self, *, session: Session) -> bool:
+        """Answer for one client."""
+        session.is_anonymous = True  # its messages aren't collected for it while it is away
+        if self._config.username is None and self._config.password is None:
+            return True
+        wanted = f"{self._config.username or ''}\n{self._config.password or ''}"
+        given = f"{session.username or ''}\n{session.password or ''}"
+        return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+class _Writer(StreamWriterAdapter):  # type: ignore[misc]  # amqtt has no types
+    """Gives up on a client that doesn't read."""
+
+    async def close(self) -> None:
+        self.is_closed = True
+        self._writer.close()
+
+    async def drain(self) -> None:
+        try:
+            async with asyncio.timeout(_UNREAD_SECONDS):
+                await super().drain()
+        except TimeoutError:
+            self._writer.transport.abort()
+            raise ConnectionResetError(errno.ECONNRESET, "the client doesn't read") from None
