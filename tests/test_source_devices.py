@@ -158,6 +158,13 @@ class TestListing:
         with pytest.raises(SourceError, match="the capture process died before it answered"):
             list_inputs()
 
+    def test_a_helper_that_cannot_start_is_an_error(self, monkeypatch):
+        monkeypatch.setattr("sys.executable", "/nowhere/python")
+        with pytest.raises(
+            SourceError, match="the capture process can't be started: No such file or directory"
+        ):
+            list_inputs()
+
     def test_a_helper_that_hangs_is_an_error_in_time(self, tmp_path, monkeypatch):
         (tmp_path / "sounddevice.py").write_text("import time; time.sleep(60)")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -22,9 +22,8 @@ from typing import Any
 
 from monitor.errors import SourceError
 from monitor.sources.devices import InputDevice, match
-from monitor.sources.helper import PACKET_HEAD, Opened, PacketHead
+from monitor.sources.helper import PACKET_HEAD, SAMPLE_BYTES, Opened, PacketHead
 
-_SAMPLE_BYTES = 4
 _CLOSE_SECONDS = 0.5
 
 
@@ -32,7 +31,7 @@ class Ring:
     """Preallocated slots of one block each, going round between PortAudio's callback and the sender."""
 
     def __init__(self, slots: int, block_bytes: int) -> None:
-        self._slots = [bytearray(block_bytes) for _ in range(slots)]
+        self._slots = [memoryview(bytearray(block_bytes)) for _ in range(slots)]
         self._free: SimpleQueue[int] = SimpleQueue()
         self._full: SimpleQueue[tuple[int, PacketHead]] = SimpleQueue()
         for slot in range(slots):
@@ -48,9 +47,8 @@ class Ring:
         except Empty:
             self._lost += frames
             return
-        size = len(data)
-        self._slots[slot][:size] = data
-        self._full.put((slot, PacketHead(size, self._lost, self._overflows, arrived_at)))
+        self._slots[slot][:] = data
+        self._full.put((slot, PacketHead(self._lost, self._overflows, arrived_at)))
         self._lost = self._overflows = 0
 
     def send(self, connection: socket.socket, timeout_seconds: float) -> bool:
@@ -60,7 +58,7 @@ class Ring:
         except Empty:
             return False
         connection.sendall(PACKET_HEAD.pack(*head))
-        connection.sendall(memoryview(self._slots[slot])[: head.size])
+        connection.sendall(self._slots[slot])
         self._free.put(slot)
         return True
 
@@ -103,7 +101,7 @@ def serve(request: dict[str, Any], connection: socket.socket, parent_gone: threa
     rate_hz = _rate(sounddevice, device, channel, request["rate_hz"])
     frames = max(1, round(request["block_seconds"] * rate_hz))
     slots = max(4, round(request["ring_seconds"] * rate_hz / frames))
-    ring = Ring(slots, frames * channel * _SAMPLE_BYTES)
+    ring = Ring(slots, frames * channel * SAMPLE_BYTES)
 
     def callback(data: Any, frames: int, _times: Any, status: Any) -> None:
         ring.fill(data, frames, status.input_overflow, time.monotonic())
@@ -124,7 +122,7 @@ def serve(request: dict[str, Any], connection: socket.socket, parent_gone: threa
             f"device {device.name!r} can't be opened ({_reason(error)}): "
             "is it unplugged, or held by another program?"
         ) from None
-    opened = Opened(device.name, rate_hz, channel, frames / rate_hz)
+    opened = Opened(device.name, rate_hz, channel, frames)
     _answer(connection, {"opened": asdict(opened)})
     try:
         while stream.active and not parent_gone.is_set():

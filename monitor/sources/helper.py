@@ -2,8 +2,8 @@
 
 PortAudio lives in a process of its own, one for each open microphone, because its device list is frozen while
 any stream is open, because its calls hang for ever when a sound server does, because some ALSA plugins abort
-the process that they run in, and because a callback that waits for this process's interpreter lock loses
-samples while a model loads.
+the process that they run in, and because its callback needs the interpreter lock, which a loading model
+keeps.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ from typing import Any, NamedTuple
 import monitor
 from monitor.errors import SourceError
 
+_ANSWER_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+PACKET_HEAD = Struct("<IId")
+SAMPLE_BYTES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -30,14 +37,22 @@ class Opened:
     name: str
     rate_hz: int
     channels: int
-    block_seconds: float
+    block_frames: int
+
+    @property
+    def block_seconds(self) -> float:
+        """The time from one packet to the next."""
+        return self.block_frames / self.rate_hz
+
+    @property
+    def packet_bytes(self) -> int:
+        """The length of every packet: a head, and a block of interleaved f32le samples."""
+        return PACKET_HEAD.size + self.block_frames * self.channels * SAMPLE_BYTES
 
 
 class PacketHead(NamedTuple):
-    """What stands before each packet's samples, which are interleaved f32le."""
+    """What stands before each packet's samples."""
 
-    size: int
-    """Bytes of samples that follow."""
     lost: int
     """Frames lost just before, because this process was too slow to take them."""
     overflows: int
@@ -46,20 +61,13 @@ class PacketHead(NamedTuple):
     """Monotonic time at which the last of the samples arrived."""
 
 
-PACKET_HEAD = Struct("<IIId")
-
-_ANSWER_SECONDS = 10.0
-
-_log = logging.getLogger(__name__)
-
-
 def start(request: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a helper; the socket gives its answer, one line of JSON, and then packets.
 
     The helper ends when the socket is closed.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
+    try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "monitor.sources.capture", json.dumps(request)],
             stdin=theirs.fileno(),
@@ -68,6 +76,11 @@ def start(request: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.sock
             stderr=None if _log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": _import_path()},
         )
+    except OSError as error:
+        ours.close()
+        raise SourceError(f"the capture process can't be started: {error.strerror}") from None
+    finally:
+        theirs.close()
     return process, ours
 
 

@@ -23,6 +23,7 @@ _RING_SECONDS = 4.0
 _OPEN_SECONDS = 10.0
 # A sound server may take seconds to wake a device; once it runs, it must go on.
 _FIRST_SECONDS = 5.0
+_SECOND_LOOK_SECONDS = 0.25
 _CLOSE_SECONDS = 2.0
 _REMEDY = "run `sound-monitor devices` to see what is there"
 
@@ -50,10 +51,7 @@ class Microphone:
             "block_seconds": self._config.block_seconds,
             "ring_seconds": _RING_SECONDS,
         }
-        try:
-            self._process, connection = helper.start(request)
-        except OSError as error:
-            raise SourceError(f"the capture process can't be started: {error.strerror}") from None
+        self._process, connection = helper.start(request)
         self._reader, self._writer = await asyncio.open_unix_connection(sock=connection)
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
@@ -106,19 +104,20 @@ class Microphone:
         )
 
     async def _packet(self) -> tuple[helper.PacketHead, bytes]:
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                head = await self._reader.readexactly(helper.PACKET_HEAD.size)
-                packet = helper.PacketHead._make(helper.PACKET_HEAD.unpack(head))
-                return packet, await self._reader.readexactly(packet.size)
-        except TimeoutError:
-            raise SourceError(
-                f"{self._device} gave no sound for {self._patience_seconds:g} s; {_REMEDY}"
-            ) from None
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise SourceError(
-                f"{self._device} is gone: unplugged, or the sound server stopped; {_REMEDY}"
-            ) from None
+        # An event loop that hung finds its timer due before it has looked at the socket: then look again.
+        for patience_seconds in (self._patience_seconds, _SECOND_LOOK_SECONDS):
+            try:
+                async with asyncio.timeout(patience_seconds):
+                    packet = await self._reader.readexactly(self._opened.packet_bytes)
+            except TimeoutError:
+                continue
+            except (asyncio.IncompleteReadError, ConnectionError):
+                raise SourceError(
+                    f"{self._device} is gone: unplugged, or the sound server stopped; {_REMEDY}"
+                ) from None
+            size = helper.PACKET_HEAD.size
+            return helper.PacketHead._make(helper.PACKET_HEAD.unpack(packet[:size])), packet[size:]
+        raise SourceError(f"{self._device} gave no sound for {self._patience_seconds:g} s; {_REMEDY}")
 
     def _describe_stuck(self) -> str:
         seconds = f"{self._config.stuck_seconds:g} s"
