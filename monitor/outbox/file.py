@@ -181,7 +181,10 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    try:
+        return path.stat().st_size
+    except OSError:  # absent, or SQLite's to tell of
+        return 0
 
 
 def _damage(text: str) -> sqlite3.DatabaseError:
