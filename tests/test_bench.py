@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tiny_clap import make_clap
 
-from monitor.bench import BASELINE, EXACT, Options, bench, capacity
-from monitor.bench_parts import Sound
-from monitor.bench_report import as_json, text
+from monitor.benchmark.measure import BASELINE, EXACT, Options, bench, capacity
+from monitor.benchmark.parts import Sound
+from monitor.benchmark.report import as_json, text
+from monitor.benchmark.weights import _tokenizer
 from monitor.config import Config
-from monitor.random_clap import _tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def test_it_measures_every_way_and_tells(folder: Path) -> None:
         window_seconds=1.0,
         repeats=1,
         compact=False,
+        fast=None,
     )
     heard: list[str] = []
     report = bench(options, heard.append)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from monitor.bench import BASELINE, Report
+from monitor.benchmark.measure import BASELINE, Report
 
 
 def text(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""`sound-monitor bench`: how fast this machine scores, each way of doing it, interleaved in one run, medians.
+"""Each way of scoring, interleaved in one run, repeated, medians.
 
 The baseline is what one would write oneself: transformers' zero-shot pipeline, called for every window.
 """
@@ -22,12 +22,12 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from monitor.bench_parts import Sound, Stopwatch, Way, config_of, labels_of
+from monitor.benchmark.parts import Sound, Stopwatch, Way, config_of, labels_of
+from monitor.benchmark.weights import save_random_clap
 from monitor.classify import PIPELINE_TEMPLATE
 from monitor.config import Config, EncoderConfig
 from monitor.encoders.clap import ClapEncoder
 from monitor.heads import prompts_of
-from monitor.random_clap import save_random_clap
 from monitor.types import Window
 
 BASELINE = "pipeline"
@@ -149,7 +149,7 @@ def _encoders(options: Options, model: str) -> dict[str, EncoderConfig]:
 
 
 def _resident_megabytes(config: EncoderConfig) -> float:
-    probe = [sys.executable, "-m", "monitor.bench_memory", config.model_dump_json()]
+    probe = [sys.executable, "-m", "monitor.benchmark.memory", config.model_dump_json()]
     return float(subprocess.run(probe, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
