@@ -239,7 +239,9 @@ def conclusions(false_per_day: float, proposals: Mapping[str, Proposal], check: 
             "The halves differ more than by chance: record long enough to have all that your room does."
         )
     if quiet := [name for name, each in proposals.items() if each.false_per_day is None]:
-        lines.append(f"Too few peaks to go by, left as they were: {', '.join(quiet)}.")
+        lines.append(
+            f"Too few peaks to go by: {', '.join(quiet)}. Left as they were, or put well above the highest."
+        )
     if hopeless := [name for name, each in proposals.items() if not each.within_reach]:
         lines.append(
             f"No threshold gives the wanted rate in this room: {', '.join(hopeless)}. "

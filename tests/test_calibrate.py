@@ -81,7 +81,16 @@ def test_a_room_in_which_nothing_scores_leaves_the_thresholds_as_they_were():
     assert {each.on_threshold for each in proposals.values()} == {0.5}
     assert {each.false_per_day for each in proposals.values()} == {None}
     text = "\n".join(conclusions(1.0, proposals, check_by_halves(MADE, [silent], 1.0)))
-    assert "Too few peaks to go by, left as they were: low, high." in text
+    assert "Too few peaks to go by: low, high. Left as they were" in text
+
+
+def test_a_few_seconds_in_which_something_scores_put_the_threshold_well_above_it():
+    smooth = np.array([[0.01, 0.01], [0.6, 0.02], [0.01, 0.01], [0.5, 0.01]], dtype=np.float32)
+    few = Timeline("mic", 1.0 + 0.25 * np.arange(4), np.zeros(4, dtype=np.float32), smooth, smooth)
+    proposals = propose(MADE, [few], PER_DAY)
+    assert proposals["low"].on_threshold == pytest.approx(0.968, abs=1e-3)
+    assert proposals["high"].on_threshold == 0.5
+    assert proposals["low"].false_per_day is None
 
 
 def test_an_event_that_no_threshold_silences_is_named():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.config import Config, EventConfig
-from monitor.evaluation.rates import Rate, Tail, at_most, counted
+from monitor.evaluation.rates import Rate, Tail, at_most, counted, from_logit, logit
 from monitor.evaluation.timeline import Timeline, Times, decide, local_peaks, rule_at
 from monitor.types import FloatArray
 
@@ -17,6 +17,8 @@ LOWEST, HIGHEST = 0.01, 0.999
 """Thresholds outside would hang on the last digits of the scores."""
 _FEWEST_PEAKS, _TAIL, _GROWTH = 3, 0.2, 8
 _NOTHING = 1e-6
+# Log-odds above the highest score, where there is nothing else to go by: a factor of 20.
+_CLEAR = 3.0
 
 Series = tuple[Times, FloatArray]
 
@@ -74,11 +76,15 @@ def propose(config: Config, room: Sequence[Timeline], false_per_day: float) -> d
         series = [each.of(index) for each in heard]
         hours = hours_of(heard, config.windows.hop_seconds)
         tail = _tail(event, series, config, hours)
-        wanted = event.on_threshold if tail is None else tail.score_at(share)
-        on = min(max(math.ceil(wanted * 1e4) / 1e4, LOWEST), HIGHEST) if tail else wanted
-        rule = rule_at(event, on)
         best = max(heard, key=lambda each: each.smooth[:, index].max())
         place = int(best.smooth[:, index].argmax())
+        if tail is None:
+            clear = from_logit(logit(float(best.smooth[place, index])) + _CLEAR)
+            wanted = min(max(event.on_threshold, clear), HIGHEST)
+        else:
+            wanted = tail.score_at(share)
+        on = min(max(math.ceil(wanted * 1e4) / 1e4, LOWEST), HIGHEST)
+        rule = rule_at(event, on)
         proposals[name] = Proposal(
             on,
             math.floor(rule.off_threshold * 1e4) / 1e4,
