@@ -87,6 +87,9 @@ class Listener:
                     self._heard(block, source)
                     for window in cutter.push(block):
                         await self._hand_on(window)
+                if self._lossless:
+                    for window in cutter.flush():
+                        await self._hand_on(window)
         finally:
             self._overflows_before = self._overflows
             if self._online:

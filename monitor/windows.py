@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,9 +27,9 @@ class WindowCutter:
             raise ValueError(msg)
         # Twice the window, so that samples are moved once a window and not once a hop.
         self._buffer = np.empty(2 * self._window, dtype=np.float32)
-        self._end = 0
-        self._next_start = 0
+        self._restart()
         self._position = 0
+        self._last_time = 0.0
 
     def push(self, block: AudioBlock) -> Iterator[Window]:
         """Take a block and yield the windows that it completes, oldest first."""
@@ -38,8 +39,7 @@ class WindowCutter:
             )
             raise ValueError(msg)
         if block.gap or block.position != self._position:
-            self._end = 0
-            self._next_start = 0
+            self._restart()
         taken = 0
         while taken < len(block.samples):
             if self._next_start >= self._window:
@@ -50,8 +50,31 @@ class WindowCutter:
             taken += count
             self._position = block.position + taken
             if self._end == self._next_start + self._window:
-                yield self._cut(block, taken)
+                yield self._cut(block.start_time + taken / self._rate_hz)
                 self._next_start += self._hop
+                self._cut_any = True
+        self._last_time = block.start_time + len(block.samples) / self._rate_hz
+
+    def flush(self) -> Iterator[Window]:
+        """Yield a last window, filled up with silence, where the end of the audio is in none yet."""
+        held = self._end - self._next_start
+        overlap = self._window - self._hop if self._cut_any else 0
+        if held <= overlap:
+            return
+        missing = self._window - held
+        if self._end + missing > len(self._buffer):
+            self._compact()
+        level = level_dbfs(self._buffer[max(self._next_start, self._end - self._hop) : self._end])
+        self._buffer[self._end : self._end + missing] = 0.0
+        self._end += missing
+        self._position += missing
+        yield replace(self._cut(self._last_time + missing / self._rate_hz), level_dbfs=level)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._end = 0
+        self._next_start = 0
+        self._cut_any = False
 
     def _compact(self) -> None:
         kept = self._end - self._next_start
@@ -59,11 +82,10 @@ class WindowCutter:
         self._end = kept
         self._next_start = 0
 
-    def _cut(self, block: AudioBlock, taken: int) -> Window:
+    def _cut(self, end_time: float) -> Window:
         samples = self._buffer[self._next_start : self._end].copy()
         level = level_dbfs(samples[-self._hop :])
         samples.flags.writeable = False
-        end_time = block.start_time + taken / self._rate_hz
         return Window(
             source=self._source,
             position=self._position - self._window,

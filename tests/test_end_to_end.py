@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 # Fold 4, which the built-in encoder has never heard.
 RECORDINGS = {
-    "dog_bark": "esc10/dog/4-182395-A.ogg",
-    "baby_cry": "esc10/crying_baby/4-167077-A.ogg",
-    "siren": "esc50/siren/4-90014-A-42.ogg",
+    "dog_bark": "esc10/dog/4-184575-A.ogg",
+    "baby_cry": "esc10/crying_baby/4-185575-A.ogg",
+    "siren": "esc50/siren/4-111671-A-42.ogg",
     "alarm_clock": "esc50/clock_alarm/4-209536-A-37.ogg",
 }
 EVENTS = {

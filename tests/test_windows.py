@@ -53,6 +53,23 @@ def test_any_partition_of_a_signal_gives_the_same_windows(total, cuts, window, d
         assert np.array_equal(each.samples, ramp(each.position, window))
 
 
+@given(total=st.integers(1, 700), window=st.integers(1, 150), data=st.data())
+def test_with_flush_every_sample_is_in_a_window_and_only_silence_is_added(total, window, data):
+    hop = data.draw(st.integers(1, window))
+    cutter = WindowCutter("hall", RATE_HZ, window / RATE_HZ, hop / RATE_HZ)
+    cutter_windows = [*cutter.push(block(ramp(1, total), 0)), *cutter.flush()]
+    assert list(cutter.flush()) == []
+    covered = set()
+    for each in cutter_windows:
+        inside = range(each.position, min(each.position + window, total))
+        covered.update(inside)
+        assert np.array_equal(each.samples[: len(inside)], ramp(1 + each.position, len(inside)))
+        assert not each.samples[len(inside) :].any()
+        assert each.end_time == pytest.approx(1_000.0 + (each.position + window) / RATE_HZ)
+    assert covered == set(range(total))
+    assert all(each.position + window <= total for each in cutter_windows[:-1])
+
+
 def test_window_carries_the_times_of_its_first_and_last_sample():
     (first, second) = cut([block(ramp(0, 130), 0)])
     assert (first.start_time, first.end_time) == (1_000.0, 1_001.0)
