@@ -51,7 +51,7 @@ def _rules(config: Config) -> Iterator[str]:
         yield f"source {name}: {_source_in_words(source)}; listens for {listening}"
     yield ""
     for event in config.events:
-        yield f"event {event}, on {_sources_of(config, event)}"
+        yield f"event {event}, on {_sources_of(config, event)}{_examples_of(config, event)}"
         yield from (f"    {line}" for line in event_in_words(config, event))
     yield ""
     yield DELAY_ASSUMES
@@ -63,6 +63,12 @@ def _in_url(host: str) -> str:
 
 def _sources_of(config: Config, event: str) -> str:
     return ", ".join(source for source in config.sources if config.listens(source, event))
+
+
+def _examples_of(config: Config, event: str) -> str:
+    count = len(config.events[event].examples)
+    beside = "prompts and " if config.events[event].prompts else ""
+    return f", by {beside}{count} example{'' if count == 1 else 's'}" if count else ""
 
 
 def _source_in_words(source: MicrophoneSource | FileSource | DemoSource) -> str:
@@ -81,6 +87,8 @@ def _source_in_words(source: MicrophoneSource | FileSource | DemoSource) -> str:
 def _warnings(config: Config, path: Path) -> Iterator[str]:
     yield from _about_sources(config)
     for event in config.events:
+        for index, example in enumerate(config.events[event].examples):
+            yield from _missing(f"events.{event}.examples[{index}]", example)
         yield from _about_times(config, event)
         yield from _about_thresholds(config, event)
     yield from wording_slips(config)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from monitor.errors import ConfigError, SourceError
-from monitor.heads import normalise
 from monitor.pcm import frozen, level_dbfs
+from monitor.prototypes import normalise
 from monitor.sources.file import Decoder
 from monitor.types import Encoder, FloatArray, Window
 

@@ -24,6 +24,7 @@ from monitor.fields import (
     Section,
     Slug,
     Slugs,
+    SomeFiles,
     SomePrompts,
     Text,
     Whole,
@@ -85,11 +86,16 @@ Smoothing = Annotated[
 ]
 
 
-class EventConfig(Section):
+class EventConfig(
+    Section, json_schema_extra={"anyOf": [{"required": ["prompts"]}, {"required": ["examples"]}]}
+):
     """One sound to listen for."""
 
-    prompts: SomePrompts
+    prompts: SomePrompts = ()
     """The sound in your own words; several wordings are averaged."""
+    examples: SomeFiles = ()
+    """Recordings of the sound itself, beside `prompts` or instead of them: WAV, FLAC, OGG or MP3, relative to
+    the configuration file."""
     negatives: Prompts = ()
     """Sounds that are often mistaken for it, in words; they take probability away from this event only."""
     on_threshold: Probability = 0.5
@@ -117,6 +123,12 @@ class EventConfig(Section):
     def off(self) -> float:
         """The off-threshold in force."""
         return 0.7 * self.on_threshold if self.off_threshold is None else self.off_threshold
+
+    @model_validator(mode="after")
+    def _is_described(self) -> Self:
+        if not (self.prompts or self.examples):
+            raise finding("has neither prompts nor examples; add one of them")
+        return self
 
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
@@ -313,6 +325,13 @@ class Config(Section):
         """Tell whether an event is listened for on a source."""
         sources = self.events[event].sources
         return sources is None or source in sources
+
+    @model_validator(mode="after")
+    def _exclusive_has_words(self) -> Self:
+        for name, event in self.events.items():
+            if self.scoring == "exclusive" and not event.prompts:
+                raise finding("has no prompts, which scoring: exclusive compares; add some", "events", name)
+        return self
 
     @model_validator(mode="after")
     def _event_sources_exist(self) -> Self:

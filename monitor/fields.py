@@ -156,6 +156,13 @@ SomePrompts = Annotated[
     Field(min_length=1),
 ]
 FilePath = Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_against_folder)]
+SomeFiles = Annotated[
+    tuple[FilePath, ...],
+    BeforeValidator(
+        _one_or_many, json_schema_input_type=FilePath | Annotated[list[FilePath], Field(min_length=1)]
+    ),
+    Field(min_length=1, max_length=100),
+]
 Host = Annotated[
     Text,
     Form(

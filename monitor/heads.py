@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from monitor.config import Config
+from monitor.prototypes import AudioPrototype, normalise
 from monitor.types import FloatArray
-
-
-def normalise(vectors: FloatArray) -> FloatArray:
-    """Scale rows to unit length; zero rows stay zero. Shape (..., D) to the same."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: FloatArray = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return unit
 
 
 def prompts_of(config: Config) -> tuple[str, ...]:
@@ -38,30 +32,49 @@ class Head:
     """Scores of all events for a batch of embeddings."""
 
     prototypes: FloatArray
-    """Shape (events, D): the mean of each event's prompts, at unit length."""
+    """Shape (events, D): the mean of each event's prompts, at unit length; zeros where it has none."""
     negatives: tuple[FloatArray, ...]
     """Per event, shape (its negatives, D)."""
     background: FloatArray
     """Shape (background prompts, D)."""
     logit_scale: float
+    heard: Mapping[int, AudioPrototype] = field(default_factory=dict)
+    """Of the events with examples, by position."""
+    unrelated_logit: float = 0.0
+    """What the background's phrases come to together, on the mean of unrelated sounds."""
     exclusive: tuple[FloatArray, ...] | None = None
     """Per event, shape (its prompts, D), where scoring is exclusive."""
 
     @classmethod
-    def build(cls, config: Config, embedded: Mapping[str, FloatArray], logit_scale: float) -> Head:
-        """Arrange the embedded texts of `prompts_of(config)`."""
+    def build(
+        cls,
+        config: Config,
+        embedded: Mapping[str, FloatArray],
+        logit_scale: float,
+        heard: Mapping[str, AudioPrototype] | None = None,
+        unrelated: FloatArray | None = None,
+    ) -> Head:
+        """Arrange the embedded texts of `prompts_of(config)`, and what was learned from events' examples.
+
+        `unrelated`, shape (M, D), is what the examples were held against.
+        """
 
         def rows(texts: Sequence[str]) -> FloatArray:
             dimension = len(next(iter(embedded.values())))
             return np.array([embedded[text] for text in texts], np.float32).reshape(len(texts), dimension)
 
         events = list(config.events.values())
+        background = rows(config.background)
         prompts = tuple(rows(event.prompts) for event in events)
         return cls(
-            prototypes=normalise(np.stack([vectors.mean(axis=0) for vectors in prompts])),
+            prototypes=normalise(np.stack([vectors.sum(axis=0) for vectors in prompts])),
             negatives=tuple(rows(event.negatives) for event in events),
-            background=rows(config.background),
+            background=background,
             logit_scale=logit_scale,
+            heard={i: heard[name] for i, name in enumerate(config.events) if name in heard} if heard else {},
+            unrelated_logit=0.0
+            if unrelated is None
+            else float(_log_sum_exp((logit_scale * unrelated).astype(np.float32) @ background.T).mean()),
             exclusive=prompts if config.scoring == "exclusive" else None,
         )
 
@@ -70,6 +83,8 @@ class Head:
 
         independent: exp(s c_event) / (exp(s c_event) + sum over its negatives and the background of
         exp(s c_i)), c the cosine and s the model's logit scale, so that no event moves another's score.
+        An event's examples give it such a c too, which equals the background's where likeness is at its
+        boundary; with prompts beside them, the mean of both counts.
         exclusive: softmax of s c over all prompts of all events, as transformers'
         zero-shot-audio-classification does; an event's prompts are summed. An all-zero embedding scores 0.
         """
@@ -83,7 +98,12 @@ class Head:
     def _independent(self, embeddings: FloatArray) -> FloatArray:
         scaled = (embeddings * self.logit_scale).astype(np.float32)
         positive = scaled @ self.prototypes.T
-        against = np.repeat(_log_sum_exp(scaled @ self.background.T)[:, None], positive.shape[1], axis=1)
+        background = _log_sum_exp(scaled @ self.background.T)
+        for index, prototype in self.heard.items():
+            audible = self.unrelated_logit + self.logit_scale * prototype.evidence(embeddings)
+            worded = self.prototypes[index].any()
+            positive[:, index] = (positive[:, index] + audible) / 2 if worded else audible
+        against = np.repeat(background[:, None], positive.shape[1], axis=1)
         for index, vectors in enumerate(self.negatives):
             if len(vectors):
                 against[:, index] = np.logaddexp(against[:, index], _log_sum_exp(scaled @ vectors.T))

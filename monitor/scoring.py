@@ -16,6 +16,7 @@ import numpy as np
 from monitor.config import Config, EncoderConfig
 from monitor.encoders import load_encoder
 from monitor.errors import EncoderError
+from monitor.examples import Heard, hear
 from monitor.heads import Head, prompts_of
 from monitor.types import Encoder, FloatArray, Window
 
@@ -76,6 +77,8 @@ class Prepared:
     encoder_config: EncoderConfig
     texts: Mapping[str, FloatArray]
     """The embedding of every text in the configuration."""
+    heard: Heard
+    """The embedding of every example in the configuration."""
     head: Head
 
 
@@ -101,20 +104,22 @@ class Scorer:
         return self._prepared
 
     async def prepare(self, config: Config) -> Prepared:
-        """Load what a configuration needs, without using it yet; raises EncoderError."""
+        """Load what a configuration needs, without using it yet; raises EncoderError, ConfigError."""
         return await self._thread.run(lambda: self._prepare(config))
 
     def _prepare(self, config: Config) -> Prepared:
         now = self._prepared
         if now is not None and now.encoder_config == config.encoder:
-            encoder, known = now.encoder, now.texts
+            encoder, known, heard = now.encoder, now.texts, now.heard
         else:
-            encoder, known = self._load(config.encoder), {}
+            encoder, known, heard = self._load(config.encoder), {}, None
         wanted = prompts_of(config)
         missing = [text for text in wanted if text not in known]
         new = dict(zip(missing, encoder.embed_text(missing), strict=True)) if missing else {}
         texts = {text: new[text] if text in new else known[text] for text in wanted}
-        return Prepared(encoder, config.encoder, texts, Head.build(config, texts, encoder.logit_scale))
+        heard, learned = hear(config, encoder, heard)
+        head = Head.build(config, texts, encoder.logit_scale, learned, heard.unrelated)
+        return Prepared(encoder, config.encoder, texts, heard, head)
 
     def use(self, prepared: Prepared) -> None:
         """Score with this from the next batch on."""

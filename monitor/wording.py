@@ -41,8 +41,9 @@ def wording_slips(config: Config) -> Iterator[str]:
             if count > 1:
                 yield f"{field}: {text!r} is there {count} times; keep one"
         if config.scoring == "exclusive":
-            if event.negatives:
-                yield f"events.{name}.negatives: have no effect with scoring: exclusive; remove them"
+            for key in ("negatives", "examples"):
+                if getattr(event, key):
+                    yield f"events.{name}.{key}: have no effect with scoring: exclusive; remove them"
             continue
         for text, other in _pairs(event.prompts, event.negatives):
             yield f"{field}: {text!r} is among its own negatives ({other!r}); remove one of them"

@@ -123,7 +123,18 @@ VALUES = [
     ('  cat: [meow, "  "]', "5: events.cat.prompts[1]: is empty; describe the sound in words"),
     ('  cat: "..."', "5: events.cat.prompts: '...' is empty; describe the sound in words"),
     ("  cat: []", "5: events.cat.prompts: is empty; give at least one"),
-    ("  cat: {negatives: purr}", "5: events.cat.prompts: is missing; add it"),
+    ("  cat: {negatives: purr}", "5: events.cat: has neither prompts nor examples; add one of them"),
+    ("  cat: {examples: []}", "5: events.cat.examples: is empty; give at least one"),
+    (
+        '  cat: {examples: [a.wav, ""]}',
+        "5: events.cat.examples[1]: '' is empty; give a path, or remove the line",
+    ),
+    ("  cat: {examples: {a: b}}", "5: events.cat.examples: is a mapping, not text or a list of texts"),
+    ("  cat: {examples: [7]}", '5: events.cat.examples[0]: 7 is a number to YAML; write it in quotes: "7"'),
+    (
+        "  cat: {examples: a.wav}\nscoring: exclusive",
+        "5: events.cat: has no prompts, which scoring: exclusive compares; add some",
+    ),
     (f"  cat: {'meow' * 200}", "5: events.cat.prompts: is longer than 500 characters; shorten it"),
     ("background: []", "5: background: is empty; give at least one"),
     # Names
