@@ -82,7 +82,7 @@ def test_replay_prints_events_and_writes_the_scores_timeline(tmp_path):
     config = tmp_path / "beep.yaml"
     config.write_text(
         "sources: {hall: {type: microphone}}\n"
-        "events: {beep: {prompts: an electronic beep, on_threshold: 0.05, off_threshold: 0.02}}\n"
+        "events: {beep: {prompts: an electronic beep, on_threshold: 0.3, off_threshold: 0.25}}\n"
     )
     scores = tmp_path / "scores.tsv"
     done = run("replay", recording, "--config", config, "--scores", scores)
