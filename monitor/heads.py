@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from monitor.config import Config
 from monitor.prototypes import AudioPrototype, normalise
 from monitor.types import FloatArray
+
+MOST_WEIGHT = 0.5
+"""Of examples beside prompts that don't know them at all.
+
+Mean average precision with three examples on ESC-50's fold 3, of ten classes that a training never heard and
+of thirteen that the shipped one may know: prompts alone 0.349 and 0.792, examples alone 0.544 and 0.598,
+always half and half 0.568 and 0.750, weighed by what the words don't know 0.568 and 0.808.
+"""
 
 
 def prompts_of(config: Config) -> tuple[str, ...]:
@@ -38,8 +46,8 @@ class Head:
     background: FloatArray
     """Shape (background prompts, D)."""
     logit_scale: float
-    heard: Mapping[int, AudioPrototype] = field(default_factory=dict)
-    """Of the events with examples, by position."""
+    heard: Mapping[int, tuple[AudioPrototype, float]] = field(default_factory=dict)
+    """Of the events with examples, by position, with its weight beside the prompts', 0..1."""
     unrelated_logit: float = 0.0
     """What the background's phrases come to together, on the mean of unrelated sounds."""
     exclusive: tuple[FloatArray, ...] | None = None
@@ -66,16 +74,24 @@ class Head:
         events = list(config.events.values())
         background = rows(config.background)
         prompts = tuple(rows(event.prompts) for event in events)
-        return cls(
+        plain = cls(
             prototypes=normalise(np.stack([vectors.sum(axis=0) for vectors in prompts])),
             negatives=tuple(rows(event.negatives) for event in events),
             background=background,
             logit_scale=logit_scale,
-            heard={i: heard[name] for i, name in enumerate(config.events) if name in heard} if heard else {},
-            unrelated_logit=0.0
-            if unrelated is None
-            else float(_log_sum_exp((logit_scale * unrelated).astype(np.float32) @ background.T).mean()),
             exclusive=prompts if config.scoring == "exclusive" else None,
+        )
+        if not heard or unrelated is None or plain.exclusive is not None:
+            return plain
+        weighed = {}
+        for index, (name, event) in enumerate(config.events.items()):
+            if name in heard:
+                # The better the words already know the examples, the less the examples have to add.
+                known = float(plain.score(heard[name].examples)[:, index].mean())
+                weighed[index] = (heard[name], MOST_WEIGHT * (1.0 - known) if event.prompts else 1.0)
+        scaled = (logit_scale * unrelated).astype(np.float32)
+        return replace(
+            plain, heard=weighed, unrelated_logit=float(_log_sum_exp(scaled @ background.T).mean())
         )
 
     def score(self, embeddings: FloatArray) -> FloatArray:
@@ -84,7 +100,7 @@ class Head:
         independent: exp(s c_event) / (exp(s c_event) + sum over its negatives and the background of
         exp(s c_i)), c the cosine and s the model's logit scale, so that no event moves another's score.
         An event's examples give it such a c too, which equals the background's where likeness is at its
-        boundary; with prompts beside them, the mean of both counts.
+        boundary; beside prompts, both are averaged by weight.
         exclusive: softmax of s c over all prompts of all events, as transformers'
         zero-shot-audio-classification does; an event's prompts are summed. An all-zero embedding scores 0.
         """
@@ -99,10 +115,9 @@ class Head:
         scaled = (embeddings * self.logit_scale).astype(np.float32)
         positive = scaled @ self.prototypes.T
         background = _log_sum_exp(scaled @ self.background.T)
-        for index, prototype in self.heard.items():
+        for index, (prototype, weight) in self.heard.items():
             audible = self.unrelated_logit + self.logit_scale * prototype.evidence(embeddings)
-            worded = self.prototypes[index].any()
-            positive[:, index] = (positive[:, index] + audible) / 2 if worded else audible
+            positive[:, index] = (1.0 - weight) * positive[:, index] + weight * audible
         against = np.repeat(background[:, None], positive.shape[1], axis=1)
         for index, vectors in enumerate(self.negatives):
             if len(vectors):

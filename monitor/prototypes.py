@@ -28,6 +28,8 @@ class AudioPrototype:
     cosine after the mean of unrelated sounds was taken away.
     """
 
+    examples: FloatArray
+    """Shape (N, D)."""
     direction: FloatArray
     """Shape (D,), unit length."""
     centre: FloatArray
@@ -48,7 +50,7 @@ class AudioPrototype:
         own = float(left_out(examples, centre).mean()) if len(examples) > 1 else _ALONE
         middle = (own + float(noise.mean())) / 2
         clear = float(noise.mean() + _MARGIN_DEVIATIONS * noise.std())
-        return cls(direction, centre, max(middle, min(clear, own)))
+        return cls(examples, direction, centre, max(middle, min(clear, own)))
 
     def likeness(self, embeddings: FloatArray) -> FloatArray:
         """Cosines of (B, D) with the prototype, -1..1, shape (B,)."""

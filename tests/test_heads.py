@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.config import Config
-from monitor.heads import Head, normalise, prompts_of
+from monitor.heads import Head, prompts_of
+from monitor.prototypes import AudioPrototype, normalise
 
 DIMENSION = 32
 
@@ -98,3 +99,68 @@ def test_a_negative_lowers_its_own_event_only():
     without = head(EVENTS | {"dog": {"prompts": ["a dog", "barking"]}}).score(audio(8))
     assert (with_negative[:, 0] < without[:, 0]).all()
     assert with_negative[:, 1:] == pytest.approx(without[:, 1:], abs=1e-7)
+
+
+UNRELATED = audio(40, seed=9)
+
+
+def taught(events, examples):
+    made = config(events)
+    heard = {name: AudioPrototype.of(rows, UNRELATED) for name, rows in examples.items()}
+    return Head.build(made, embed(prompts_of(made)), 20.0, heard, UNRELATED)
+
+
+def near(direction, count, seed=1):
+    return normalise(direction + 0.03 * np.random.default_rng(seed).standard_normal((count, DIMENSION)))
+
+
+TUNE = audio(1, seed=77)[0]
+EXAMPLES_ONLY = {"tune": {"examples": ["a.wav", "b.wav", "c.wav"]}}
+
+
+def test_examples_alone_make_an_event():
+    made = taught(EXAMPLES_ONLY, {"tune": near(TUNE, 3)})
+    assert made.score(near(TUNE, 5, seed=2)).min() > 0.8
+    assert np.median(made.score(audio(50, seed=3))) < 0.1
+
+
+def test_examples_lift_prompts_that_do_not_know_the_sound():
+    events = {"tune": {"prompts": "rain", "examples": ["a.wav"]}}
+    x = near(TUNE, 5, seed=2)
+    lifted, worded = taught(events, {"tune": near(TUNE, 3)}).score(x), head(events).score(x)
+    assert (lifted > worded).all()
+    assert lifted.mean() > worded.mean() + 0.2
+
+
+def test_examples_add_little_to_prompts_that_know_the_sound():
+    events = {"bell": {"prompts": "a bell", "examples": ["a.wav"]}}
+    bell = embed(["a bell"])["a bell"]
+    made = taught(events, {"bell": near(bell, 3)})
+    assert made.heard[0][1] < 0.05
+    x = audio(20)
+    assert made.score(x) == pytest.approx(head(events).score(x), abs=0.05)
+
+
+@given(extra=st.integers(1, 10), seed=st.integers(0, 100))
+@settings(max_examples=20)
+def test_events_with_examples_move_no_other_score_and_are_not_moved(extra, seed):
+    rows = near(TUNE, 3)
+    both = {"tune": {"prompts": "a tune", "examples": ["a.wav"]}, "bell": "a bell"}
+    more = both | {f"other_{i}": {"examples": ["x.wav"]} for i in range(extra)} | {"rain": "rain"}
+    others = {f"other_{i}": audio(2, seed + i) for i in range(extra)}
+    x = audio(4, seed)
+    fewer = taught(both, {"tune": rows}).score(x)
+    assert taught(more, {"tune": rows} | others).score(x)[:, :2] == pytest.approx(fewer, abs=1e-6)
+    assert head({"bell": "a bell"}).score(x)[:, 0] == pytest.approx(fewer[:, 1], abs=1e-6)
+
+
+def test_negatives_take_from_an_event_of_examples_only():
+    against = {"tune": EXAMPLES_ONLY["tune"] | {"negatives": ["a fox"]}}
+    x = normalise(near(TUNE, 3, seed=2) + embed(["a fox"])["a fox"])
+    plain = taught(EXAMPLES_ONLY, {"tune": near(TUNE, 3)}).score(x)
+    assert (taught(against, {"tune": near(TUNE, 3)}).score(x) < plain).all()
+
+
+def test_an_undefined_embedding_scores_nothing_with_examples_too():
+    made = taught(EXAMPLES_ONLY, {"tune": near(TUNE, 3)})
+    assert made.score(np.zeros((2, DIMENSION), np.float32)).tolist() == [[0.0], [0.0]]
