@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from monitor import __version__
+from monitor.arguments import positive, takes_config, takes_mapping, takes_overlays
 from monitor.errors import ConfigError, MonitorError
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     run = command("run", _run, "listen all day and report to MQTT and Prometheus", "run config/home.yaml")
-    _takes_config(run)
+    takes_config(run)
 
     check = command(
         "check",
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "check a configuration and tell its rules in seconds",
         "check config/home.yaml",
     )
-    _takes_config(check)
+    takes_config(check)
 
     devices = command(
         "devices",
@@ -144,8 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("manifest", type=Path, metavar="LABELS")
     evaluate.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")
-    _takes_overlays(evaluate)
-    _takes_mapping(evaluate)
+    takes_overlays(evaluate)
+    takes_mapping(evaluate)
     evaluate.add_argument("--confusion", action="store_true", help="clips: show what was taken for what")
     evaluate.add_argument(
         "--plot",
@@ -165,13 +166,13 @@ def _parser() -> argparse.ArgumentParser:
         notes="Give a recording of the room in which none of the events happens, the longer the better, or\n"
         "let it listen to the configured sources.",
     )
-    _takes_config(calibrate)
+    takes_config(calibrate)
     room = calibrate.add_mutually_exclusive_group(required=True)
     room.add_argument("--recording", nargs="+", type=Path, metavar="SOUND", help="WAV, FLAC, OGG or MP3")
-    room.add_argument("--minutes", type=_positive, help="listen live for so long; Ctrl-C ends it earlier")
+    room.add_argument("--minutes", type=positive, help="listen live for so long; Ctrl-C ends it earlier")
     calibrate.add_argument(
         "--false-alarms-per-day",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="N",
         help="wanted from all events and sources together (default: 1)",
@@ -182,9 +183,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LABELS",
         help="recordings with the events, as for eval: adds recall",
     )
-    _takes_mapping(calibrate)
+    takes_mapping(calibrate)
     calibrate.add_argument("--out", required=True, type=Path, metavar="YAML", help="the overlay to write")
     calibrate.add_argument("--force", action="store_true", help="replace the overlay if it is there")
+
+    learn = command(
+        "learn",
+        _learn,
+        "add recordings of a sound to an event, and tell what they are worth",
+        "learn washer_done --from tune1.wav tune2.wav --config config/home.yaml",
+        'learn cat --from cat.wav --prompts "a cat meowing" --config config/home.yaml --room night.flac',
+        notes="Three recordings of a few seconds, made at different times with the microphone that will\n"
+        "listen, do well. Comments and formatting of the configuration are kept; the\n"
+        "file as it was lies beside it.",
+    )
+    _takes_clips(learn)
 
     listen = command(
         "listen",
@@ -192,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "show live what is heard: levels and scores in the terminal",
         "listen config/home.yaml",
     )
-    _takes_config(listen)
+    takes_config(listen)
 
     tail = command(
         "tail",
@@ -201,42 +214,23 @@ def _parser() -> argparse.ArgumentParser:
         "tail config/home.yaml",
         "tail config/home.yaml --json | jq .payload",
     )
-    _takes_config(tail)
+    takes_config(tail)
     tail.add_argument("--json", action="store_true", help="print a JSON object per message")
     return parser
 
 
-def _takes_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="FILE", help="the configuration, YAML")
-    _takes_overlays(parser)
-
-
-def _takes_overlays(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--overlay",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="a file of settings that go on top, such as calibrated thresholds; may be repeated",
+def _takes_clips(learn: argparse.ArgumentParser) -> None:
+    learn.add_argument("name", metavar="NAME", help="the event, there already or new")
+    learn.add_argument("--from", dest="clips", nargs="+", required=True, type=Path, metavar="CLIP")
+    learn.add_argument("--config", required=True, type=Path, metavar="FILE", help="is extended")
+    learn.add_argument("--prompts", nargs="+", default=(), metavar="TEXT", help="of a new event, in words")
+    learn.add_argument(
+        "--copy-to", type=Path, metavar="DIR", help="copy the recordings here and use the copies"
     )
-
-
-def _takes_mapping(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--map",
-        action="append",
-        default=[],
-        metavar="LABEL=EVENT",
-        help="a label that stands for an event of another name; may be repeated",
+    learn.add_argument(
+        "--room", type=Path, metavar="SOUND", help="the room without the sound, to compare with"
     )
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+    learn.add_argument("--dry-run", action="store_true", help="tell, but change nothing")
 
 
 def _say(text: str) -> None:
@@ -321,6 +315,15 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     asyncio.run(calibrate(config, options))
+    return OK
+
+
+def _learn(arguments: argparse.Namespace) -> int:
+    from monitor.learn import Options, learn  # noqa: PLC0415
+
+    given = {key: getattr(arguments, key) for key in Options.__dataclass_fields__}
+    for line in learn(Options(**given)):
+        _say(line)
     return OK
 
 

@@ -88,26 +88,26 @@ def _examples(config: Config) -> Iterator[tuple[str, int, Path]]:
         yield from ((name, index, path) for index, path in enumerate(event.examples))
 
 
-def read(path: Path, rate_hz: int) -> tuple[FloatArray, float]:
+def read(path: Path, rate_hz: int, most_seconds: float = MAX_SECONDS) -> tuple[FloatArray, float]:
     """Return a file's sound without the silence at its ends, and the file's whole length in seconds.
 
     Raises SourceError where it can't be read, or holds silence only.
     """
     with closing(Decoder(path, rate_hz, 0.5)) as decoder:
         blocks, last, seconds = [], False, 0.0
-        # Twenty minutes bound the memory that a file given by mistake can take.
-        while not last and seconds < 1_200.0:
+        # An hour bounds the memory that a file given by mistake can take.
+        while not last and seconds < 3_600.0:
             samples, last = decoder.read()
             blocks.append(samples)
             seconds += len(samples) / rate_hz
-    samples = trimmed(np.concatenate(blocks), rate_hz)
+    samples = trimmed(np.concatenate(blocks), rate_hz, most_seconds)
     if not samples.size:
         raise SourceError(f"{str(path)!r} holds silence only; record the sound again, louder")
     return samples, seconds
 
 
-def trimmed(samples: FloatArray, rate_hz: int) -> FloatArray:
-    """Leave out silence at the ends, and what is beyond MAX_SECONDS; empty where there is silence only."""
+def trimmed(samples: FloatArray, rate_hz: int, most_seconds: float = MAX_SECONDS) -> FloatArray:
+    """Leave out silence at the ends, and what is beyond `most_seconds`; empty where there is silence only."""
     size = int(_FRAME_SECONDS * rate_hz)
     frames = [samples[start : start + size] for start in range(0, len(samples), size)]
     levels = np.array([level_dbfs(frame) for frame in frames])
@@ -116,7 +116,7 @@ def trimmed(samples: FloatArray, rate_hz: int) -> FloatArray:
         return samples[:0]
     margin = int(_MARGIN_SECONDS * rate_hz)
     start = max(0, int(loud[0]) * size - margin)
-    end = min((int(loud[-1]) + 1) * size + margin, start + int(MAX_SECONDS * rate_hz))
+    end = min((int(loud[-1]) + 1) * size + margin, start + int(most_seconds * rate_hz))
     return samples[start:end]
 
 

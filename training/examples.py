@@ -1,10 +1,10 @@
 """How much three recordings of a sound lift its average precision: with prompts, and without any.
 
-    python -m training.examples --shared ../shared [--fold 4] [--draws 5]
+    python -m training.examples --shared ../shared [--fold 4] [--draws 5] [--unheard]
 
 Examples are drawn from folds 1 and 2. A clip's score is its highest window's; the negatives are the other
 classes' clips and half a minute of each recording of `audio/background`. Fold 3 is for choosing, 4 for
-reporting.
+reporting. `--unheard` takes the ten classes of `leftout.py` and the model that never heard them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from monitor.examples import Heard, cut, embed, embed_unrelated, trimmed
 from monitor.heads import Head, prompts_of
 from monitor.prototypes import AudioPrototype
 from training.clips import Clip, esc_clips, label_text, samples_of
+from training.evaluate import LEFTOUT, build
+from training.leftout import LEFT_OUT
 
 RATE_HZ = 48000
 WINDOW_SECONDS = 2.0
@@ -65,7 +67,8 @@ def head_of(encoder: CompactEncoder, label: str, prototype: AudioPrototype | Non
 
 def without_prompts(head: Head) -> Head:
     """Leave only the examples."""
-    return replace(head, prototypes=np.zeros_like(head.prototypes))
+    heard = {index: (prototype, 1.0) for index, (prototype, _) in head.heard.items()}
+    return replace(head, heard=heard)
 
 
 def main() -> None:
@@ -74,10 +77,12 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--fold", type=int, default=4)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--unheard", action="store_true")
     arguments = parser.parse_args()
-    encoder = CompactEncoder.load()
+    classes = tuple(LEFT_OUT) if arguments.unheard else CLASSES
+    encoder = build(LEFTOUT if arguments.unheard else None)
     heard = Heard(WINDOW_SECONDS, embed_unrelated(encoder, WINDOW_SECONDS))
-    clips = [clip for clip in esc_clips(arguments.shared) if clip.label in CLASSES]
+    clips = [clip for clip in esc_clips(arguments.shared) if clip.label in classes]
     tested = [(c.label, windows_of(encoder, samples_of(c.path))) for c in clips if c.fold == arguments.fold]
     backgrounds = sorted((arguments.shared / "audio" / "background").iterdir())
     tested += [("", windows_of(encoder, samples_of(path)[: 30 * RATE_HZ])) for path in backgrounds]
@@ -99,7 +104,7 @@ def main() -> None:
 
     table = []
     print("| class | prompt only | prompt and 3 examples | 3 examples only |\n|---|---|---|---|")
-    for label in CLASSES:
+    for label in classes:
         pool = [c for c in clips if c.label == label and c.fold in (1, 2)]
         truth = np.array([name == label for name, _ in tested])
         rng = np.random.default_rng(0)
