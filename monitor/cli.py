@@ -6,14 +6,12 @@ Modules are imported where they are used, so that `--help` and `check` need no t
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from monitor import __version__
+from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_mapping, takes_overlays
 from monitor.errors import ConfigError, MonitorError
 
@@ -61,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: sound-monitor run config/home.yaml",
     )
     parser.add_argument("--version", action="version", version=f"sound-monitor {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
         name: str,
@@ -70,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         *examples: str,
         notes: str = "",
     ) -> argparse.ArgumentParser:
-        made = commands.add_parser(
+        made = subparsers.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + "." + (notes and f"\n\n{notes}"),
@@ -80,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(handler=handler)
         return made
 
-    run = command("run", _run, "listen all day and report to MQTT and Prometheus", "run config/home.yaml")
+    run = command(
+        "run", commands.run, "listen all day and report to MQTT and Prometheus", "run config/home.yaml"
+    )
     takes_config(run)
 
     check = command(
         "check",
-        _check,
+        commands.check,
         "check a configuration and tell its rules in seconds",
         "check config/home.yaml",
     )
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
     devices = command(
         "devices",
-        _devices,
+        commands.devices,
         "list the microphones and how to name them",
         "devices",
         "devices --json",
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = command(
         "replay",
-        _replay,
+        commands.replay,
         "run recordings through the whole path as fast as possible, events as JSON lines",
         "replay night.flac --config config/home.yaml",
         "replay *.wav --config config/home.yaml --scores scores.tsv > events.jsonl",
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
     classify = command(
         "classify",
-        _classify,
+        commands.classify,
         "tell which of some labels a recording sounds like most",
         'classify train.ogg --labels "Sound of train" "Sound of bus" "Sound of boat"',
         'classify train.ogg --labels train bus --template "the sound of {}" --json',
@@ -124,7 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("file", type=Path, metavar="FILE")
     classify.add_argument("--labels", nargs="+", required=True, metavar="LABEL")
     classify.add_argument(
-        "--template", default="{}", help='text that the label is put into, such as "the sound of {}"'
+        "--template",
+        help='text around the label; default: "{}", for CLAP the pipeline\'s "This is a sound of {}."',
     )
     classify.add_argument(
         "--model", default="compact", help="compact (built in), a hub name, or a folder (default: compact)"
@@ -134,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command(
         "eval",
-        _evaluate,
+        commands.evaluate,
         "tell how good a configuration is on labelled recordings",
         "eval labels.csv --config config/home.yaml",
         "eval labels.csv --config config/home.yaml --overlay thresholds.yaml --plot eval.png --json",
@@ -158,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
 
     calibrate = command(
         "calibrate",
-        _calibrate,
+        commands.calibrate,
         "set thresholds for a wanted rate of false alarms",
         "calibrate config/home.yaml --recording room.flac --false-alarms-per-day 1 --out thresholds.yaml",
         "calibrate config/home.yaml --minutes 60 --positives labels.csv --out thresholds.yaml",
@@ -189,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
     learn = command(
         "learn",
-        _learn,
+        commands.learn,
         "add recordings of a sound to an event, and tell what they are worth",
         "learn washer_done --from tune1.wav tune2.wav --config config/home.yaml",
         'learn cat --from cat.wav --prompts "a cat meowing" --config config/home.yaml --room night.flac',
@@ -199,9 +200,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     _takes_clips(learn)
 
+    _takes_speed(
+        command(
+            "bench",
+            commands.bench,
+            "measure how fast this machine scores, and how many sources it can carry",
+            "bench",
+            "bench --model laion/clap-htsat-unfused --repeats 15 --json",
+            "bench --config config/home.yaml",
+            notes="Compares transformers' pipeline with this program's CLAP and with the built-in encoder,\n"
+            "in turns within one run. Without --model, a CLAP of full size with random weights is\n"
+            "timed: speed doesn't depend on them.",
+        )
+    )
+
     listen = command(
         "listen",
-        _listen,
+        commands.listen,
         "show live what is heard: levels and scores in the terminal",
         "listen config/home.yaml",
     )
@@ -209,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
 
     tail = command(
         "tail",
-        _tail,
+        commands.tail,
         "print what the broker receives from the monitor",
         "tail config/home.yaml",
         "tail config/home.yaml --json | jq .payload",
@@ -233,112 +248,12 @@ def _takes_clips(learn: argparse.ArgumentParser) -> None:
     learn.add_argument("--dry-run", action="store_true", help="tell, but change nothing")
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from monitor.daemon import run_daemon  # noqa: PLC0415
-
-    return run_daemon(arguments.config, arguments.overlay)
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    from monitor.check import report  # noqa: PLC0415
-    from monitor.config_file import load_config  # noqa: PLC0415
-
-    config = load_config(arguments.config, overlays=arguments.overlay)
-    lines, warnings = report(config, arguments.config)
-    for line in lines:
-        _say(line)
-    for warning in warnings:
-        _say(f"warning: {warning}")
-    return OK
-
-
-def _devices(arguments: argparse.Namespace) -> int:
-    from monitor.inputs import default_input, print_inputs  # noqa: PLC0415
-
-    if arguments.default:
-        _say(default_input())
-    else:
-        print_inputs(as_json=arguments.json)
-    return OK
-
-
-def _replay(arguments: argparse.Namespace) -> int:
-    from monitor.config_file import load_config  # noqa: PLC0415
-    from monitor.replay import print_replay  # noqa: PLC0415
-
-    asyncio.run(print_replay(load_config(arguments.config), arguments.files, arguments.scores))
-    return OK
-
-
-def _classify(arguments: argparse.Namespace) -> int:
-    from monitor.classify import classify  # noqa: PLC0415
-    from monitor.config import EncoderConfig  # noqa: PLC0415
-    from monitor.encoders import load_encoder  # noqa: PLC0415
-
-    encoder = load_encoder(EncoderConfig(model=arguments.model, device=arguments.device))
-    ranked = classify(arguments.file, arguments.labels, encoder, template=arguments.template)
-    if arguments.json:
-        _say(json.dumps([{"label": label, "score": score} for label, score in ranked]))
-    else:
-        width = max(len(label) for label, _ in ranked)
-        for label, score in ranked:
-            _say(f"{label:<{width}}  {score:.4f}")
-    return OK
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from monitor.config_file import load_config  # noqa: PLC0415
-    from monitor.evaluate import Options, evaluate  # noqa: PLC0415
-
-    config = load_config(arguments.config, overlays=arguments.overlay)
-    options = Options(arguments.manifest, arguments.map, arguments.json, arguments.confusion, arguments.plot)
-    asyncio.run(evaluate(config, options))
-    return OK
-
-
-def _calibrate(arguments: argparse.Namespace) -> int:
-    from monitor.calibrate import Options, calibrate  # noqa: PLC0415
-    from monitor.config_file import load_config  # noqa: PLC0415
-
-    config = load_config(arguments.config, overlays=arguments.overlay)
-    options = Options(
-        out=arguments.out,
-        false_alarms_per_day=arguments.false_alarms_per_day,
-        recordings=arguments.recording or (),
-        minutes=arguments.minutes,
-        positives=arguments.positives,
-        mapping=arguments.map,
-        force=arguments.force,
-    )
-    asyncio.run(calibrate(config, options))
-    return OK
-
-
-def _learn(arguments: argparse.Namespace) -> int:
-    from monitor.learn import Options, learn  # noqa: PLC0415
-
-    given = {key: getattr(arguments, key) for key in Options.__dataclass_fields__}
-    for line in learn(Options(**given)):
-        _say(line)
-    return OK
-
-
-def _listen(arguments: argparse.Namespace) -> int:
-    from monitor.config_file import load_config  # noqa: PLC0415
-    from monitor.listen import listen  # noqa: PLC0415
-
-    asyncio.run(listen(load_config(arguments.config, overlays=arguments.overlay)))
-    return OK
-
-
-def _tail(arguments: argparse.Namespace) -> int:
-    from monitor.config_file import load_config  # noqa: PLC0415
-    from monitor.tail import tail  # noqa: PLC0415
-
-    config = load_config(arguments.config, overlays=arguments.overlay)
-    asyncio.run(tail(config, as_json=arguments.json))
-    return OK
+def _takes_speed(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("--config", type=Path, metavar="FILE", help="tell how many of its sources fit here")
+    bench.add_argument("--model", help="hub name or folder of a CLAP checkpoint")
+    bench.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    bench.add_argument("--threads", type=int, default=1)
+    bench.add_argument("--window-seconds", type=positive, default=10.0)
+    bench.add_argument("--hop-seconds", type=positive, default=0.5)
+    bench.add_argument("--repeats", type=int, choices=range(1, 50), default=7, metavar="1..49")
+    bench.add_argument("--json", action="store_true", help="print JSON")

@@ -1,0 +1,163 @@
+"""What each command does; heavy modules are imported where they are used, for the others' sake."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+
+from rich.console import Console
+
+OK = 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Listen and report."""
+    from monitor.daemon import run_daemon  # noqa: PLC0415
+
+    return run_daemon(arguments.config, arguments.overlay)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Check a configuration."""
+    from monitor.check import report  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    lines, warnings = report(config, arguments.config)
+    for line in lines:
+        _say(line)
+    for warning in warnings:
+        _say(f"warning: {warning}")
+    return OK
+
+
+def devices(arguments: argparse.Namespace) -> int:
+    """List inputs."""
+    from monitor.inputs import default_input, print_inputs  # noqa: PLC0415
+
+    if arguments.default:
+        _say(default_input())
+    else:
+        print_inputs(as_json=arguments.json)
+    return OK
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Run recordings through the path."""
+    from monitor.config_file import load_config  # noqa: PLC0415
+    from monitor.replay import print_replay  # noqa: PLC0415
+
+    asyncio.run(print_replay(load_config(arguments.config), arguments.files, arguments.scores))
+    return OK
+
+
+def classify(arguments: argparse.Namespace) -> int:
+    """Rank labels."""
+    from monitor import classify as ranking  # noqa: PLC0415
+    from monitor.config import EncoderConfig  # noqa: PLC0415
+    from monitor.encoders import load_encoder  # noqa: PLC0415
+
+    encoder = load_encoder(EncoderConfig(model=arguments.model, device=arguments.device))
+    template = arguments.template or ranking.default_template(arguments.model)
+    ranked = ranking.classify(arguments.file, arguments.labels, encoder, template=template)
+    if arguments.json:
+        _say(json.dumps([{"label": label, "score": score} for label, score in ranked]))
+    else:
+        width = max(len(label) for label, _ in ranked)
+        for label, score in ranked:
+            _say(f"{label:<{width}}  {score:.4f}")
+    return OK
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Judge a configuration."""
+    from monitor import evaluate as judging  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    options = judging.Options(
+        arguments.manifest, arguments.map, arguments.json, arguments.confusion, arguments.plot
+    )
+    asyncio.run(judging.evaluate(config, options))
+    return OK
+
+
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Set thresholds."""
+    from monitor import calibrate as calibrating  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    options = calibrating.Options(
+        out=arguments.out,
+        false_alarms_per_day=arguments.false_alarms_per_day,
+        recordings=arguments.recording or (),
+        minutes=arguments.minutes,
+        positives=arguments.positives,
+        mapping=arguments.map,
+        force=arguments.force,
+    )
+    asyncio.run(calibrating.calibrate(config, options))
+    return OK
+
+
+def learn(arguments: argparse.Namespace) -> int:
+    """Take in examples."""
+    from monitor import learn as learning  # noqa: PLC0415
+
+    given = {key: getattr(arguments, key) for key in learning.Options.__dataclass_fields__}
+    for line in learning.learn(learning.Options(**given)):
+        _say(line)
+    return OK
+
+
+def listen(arguments: argparse.Namespace) -> int:
+    """Show live scores."""
+    from monitor import listen as listening  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    asyncio.run(listening.listen(load_config(arguments.config, overlays=arguments.overlay)))
+    return OK
+
+
+def tail(arguments: argparse.Namespace) -> int:
+    """Print what the broker receives."""
+    from monitor import tail as tailing  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    asyncio.run(tailing.tail(config, as_json=arguments.json))
+    return OK
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure speed."""
+    from monitor.benchmark import measure, report  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config) if arguments.config else None
+    with Console(stderr=True).status("starting") as status:
+        if config is not None:
+            carried = int(measure.capacity(config, status.update))
+        else:
+            options = measure.Options(
+                model=arguments.model,
+                device=arguments.device,
+                threads=arguments.threads,
+                window_seconds=arguments.window_seconds,
+                hop_seconds=arguments.hop_seconds,
+                repeats=arguments.repeats,
+            )
+            measured = measure.bench(options, status.update)
+    if config is not None:
+        fact = {"sources": carried, "configured": len(config.sources)}
+        _say(json.dumps(fact) if arguments.json else f"this machine carries {carried} such sources")
+    else:
+        _say(report.as_json(measured) if arguments.json else report.text(measured))
+    return OK
