@@ -93,11 +93,6 @@ class ActivityMachine:
         """Seconds at which the active occurrence began."""
         return self._started_at if self.active else None
 
-    @property
-    def peak_score(self) -> float:
-        """Highest smoothed score of the present or last occurrence."""
-        return self._peak
-
     def process(self, time: float, score: float) -> Started | Ended | None:
         """Take the smoothed score of the window that ends at `time` (seconds, never decreasing)."""
         if self.active:

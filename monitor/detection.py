@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -115,10 +115,6 @@ class Detector:
             for index, name in enumerate(self._names)
             if self._listens[index]
         ]
-
-    def smooth_scores(self) -> Mapping[str, float]:
-        """Smoothed score per event name."""
-        return dict(zip(self._names, self._smooth.tolist(), strict=True))
 
     def _event(self, index: int, change: Started | Ended) -> Event:
         threshold = float(self._config.events[self._names[index]].on_threshold)

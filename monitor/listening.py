@@ -152,11 +152,6 @@ class Listener:
         self._score_progress = time.monotonic()
         self._metrics.window_scored(self.name)
 
-    @property
-    def online(self) -> bool:
-        """Whether the source is open and has delivered."""
-        return self._online
-
     def stall(self) -> str | None:
         """Tell what doesn't advance though the source is open; None while all does."""
         if not self._online:

@@ -60,12 +60,18 @@ class LogOutlet:
     publish_failures = 0
     backlog = Backlog()
 
+    def __init__(self) -> None:
+        self._online: set[str] = set()
+
     async def deliver(self, event: Event) -> None:
         """Log it."""
         _log.info("%s", in_words(event))
 
     def source_changed(self, source: str, online: bool) -> None:
-        """Log it."""
+        """Log a change; every failed attempt to open a source comes here too."""
+        if online == (source in self._online):
+            return
+        (self._online.add if online else self._online.discard)(source)
         _log.info("source %s: %s", source, "delivers sound" if online else "delivers no sound now")
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
@@ -79,6 +85,7 @@ class MqttOutlet(LogOutlet):
     """Tells the log and the broker."""
 
     def __init__(self, config: Config, sink: MqttSink, outbox: Outbox) -> None:
+        super().__init__()
         self._sink = sink
         self._outbox = outbox
         self._pairs: dict[tuple[str, str], None] = {}

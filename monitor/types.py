@@ -155,9 +155,3 @@ class Encoder(Protocol):
 
     def embed_text(self, prompts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings, shape (len(prompts), D)."""
-
-
-class Sink(Protocol):
-    """Somewhere that events go; must not block the event loop."""
-
-    async def publish(self, event: Event) -> None: ...
