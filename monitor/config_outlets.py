@@ -1,0 +1,125 @@
+"""The configuration's shape: where results go, and what is kept until they are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from monitor.fields import (
+    Between,
+    FilePath,
+    Flag,
+    Form,
+    Host,
+    Number,
+    Port,
+    Section,
+    Text,
+    Whole,
+    finding,
+)
+
+
+class TlsConfig(Section):
+    """Encryption towards the broker; the host name is always checked."""
+
+    ca_file: FilePath | None = None
+    """Certificate authority to trust; the system's when absent."""
+    cert_file: FilePath | None = None
+    """The client's certificate, where the broker wants one."""
+    key_file: FilePath | None = None
+    """The key of `cert_file`."""
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        given = {"cert_file": self.cert_file, "key_file": self.key_file}
+        for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if given[key] is not None and given[other] is None:
+                raise finding(f"needs {other} beside it; give both or neither", key)
+        return self
+
+
+class MqttConfig(Section):
+    """Where the events are published."""
+
+    broker: Host = "embedded"
+    """`embedded` (a broker inside this process, on loopback) or a host name or address."""
+    port: Port | None = None
+    """Default: 1883, or 8883 with `tls`."""
+    username: Text | None = None
+    """The broker's user."""
+    password: Text | None = Field(default=None, repr=False)
+    """Better kept in `password_file` or in `${VARIABLE}`."""
+    password_file: FilePath | None = None
+    """The first line of this file is the password; beats `password`. Default: systemd's credential
+    `mqtt-password` where there is one."""
+    tls: TlsConfig | None = None
+    """Encrypt; `{}` trusts the system's authorities."""
+    client_id: Annotated[Text, Field(max_length=128)] = "sound-monitor"
+    """Must differ between the broker's clients."""
+    prefix: Annotated[
+        Text,
+        Form(
+            r"[^#+/\s$][^#+/\s]*(/[^#+/\s]+)*",
+            "is not a topic; leave out spaces, #, +, a leading $ and empty levels",
+        ),
+    ] = "sound-monitor"
+    """First part of every topic."""
+    version: Annotated[
+        Literal["3.1.1", "5"],
+        BeforeValidator(
+            lambda value: "5" if value == 5 else value, json_schema_input_type=Literal["3.1.1", "5", 5]
+        ),
+    ] = "3.1.1"
+    """Of the MQTT protocol."""
+    keepalive_seconds: Annotated[Whole, Between(5, 600)] = 15
+    """A broker silent for about this long counts as lost."""
+    publish_scores: Flag = False
+    """Publish every smoothed score and level too (QoS 0, not retained)."""
+
+    @property
+    def port_in_force(self) -> int:
+        """The port, or the default for its kind."""
+        return self.port or (8883 if self.tls else 1883)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tls and self.broker == "embedded":
+            raise finding("goes with a broker of your own, not with the embedded one; remove it", "tls")
+        for key in ("password", "password_file"):
+            if getattr(self, key) is not None and self.username is None and self.version == "3.1.1":
+                raise finding("needs username beside it; add it", key)
+        return self
+
+
+class OutboxConfig(Section):
+    """Events that the broker hasn't acknowledged yet."""
+
+    path: Path = Path("outbox.db")
+    """SQLite file, relative to the state directory."""
+    max_events: Annotated[Whole, Between(100, 10_000_000)] = 100_000
+    """The oldest are dropped beyond this, and counted."""
+    max_age_days: Annotated[Number, Between(0.01, 365)] = 7.0
+    """Older ones are dropped, and counted."""
+
+
+class HttpConfig(Section):
+    """The page, the metrics and the health check."""
+
+    enabled: Flag = True
+    """false opens no port."""
+    host: Host = "127.0.0.1"
+    """Address to listen on; anything but loopback shows the page to the network, without a password."""
+    port: Annotated[Whole, Between(0, 65_535)] = 9464
+    """0 takes any free port."""
+
+
+class LogConfig(Section):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious lines that are shown."""
+    format: Literal["text", "json"] = "text"
+    """json: one object a line, for log collectors."""
