@@ -15,6 +15,7 @@ from typing import TypeAlias
 import yaml
 
 from monitor.errors import ConfigError
+from monitor.redact import without_credentials
 
 Tree: TypeAlias = "bool | int | float | str | list[Tree] | dict[str, Tree] | None"
 Route = tuple[str | int, ...]
@@ -104,7 +105,8 @@ def shown(value: Tree, place: Place) -> str:
 
 
 def _brief(text: str) -> str:
-    return repr(_cut(re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)))
+    # First roughly: a value that was mistyped may hold blanks in its password.
+    return repr(_cut(without_credentials(re.sub(r"//.*@", "//***@", text, flags=re.DOTALL))))
 
 
 def _cut(text: str) -> str:
