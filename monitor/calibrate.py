@@ -29,10 +29,10 @@ from monitor.evaluation.rates import Rate
 from monitor.evaluation.thresholds import Check, Proposal, check_by_halves, hours_of, propose
 from monitor.evaluation.timeline import Recorder, Timeline, Track
 from monitor.metrics import Metrics
-from monitor.pipeline import Pipeline
+from monitor.pipeline import Outlet, Pipeline
 from monitor.replay import replay
 from monitor.scoring import Scorer
-from monitor.types import Activity, Event, Scores
+from monitor.types import Activity, Scores
 
 _NAME_COLUMNS = 28
 # No recording is this long, and no clock has been right that early: 1980.
@@ -55,16 +55,13 @@ class Options:
     force: bool = False
 
 
-class Room:
+class Room(Outlet):
     """A live pipeline's outlet that keeps the scores of every unbroken stretch."""
 
     def __init__(self, config: Config) -> None:
         self._events = list(config.events)
         self._open: dict[str, Track] = {}
         self._closed: list[Track] = []
-
-    async def deliver(self, event: Event) -> None:
-        """Do nothing: alerts are counted at other thresholds."""
 
     def source_changed(self, source: str, online: bool) -> None:
         """Begin a stretch anew."""

@@ -19,7 +19,8 @@ from monitor.config import Config
 from monitor.config_file import load_config
 from monitor.errors import ConfigError, MonitorError, SinkError
 from monitor.metrics import Metrics
-from monitor.outlets import DaemonOutlet, LogOutlet, mqtt_outlet
+from monitor.outbox import Backlog
+from monitor.outlets import LogOutlet, MqttOutlet, Outlets, mqtt_outlet
 from monitor.pipeline import Pipeline
 from monitor.rules import event_in_words, windows_in_words
 from monitor.scoring import Scorer
@@ -66,7 +67,8 @@ class Daemon:
         self._metrics = Metrics(self._registry, config)
         self._scorer = Scorer()
         self._pipeline: Pipeline | None = None
-        self._outlet: DaemonOutlet = LogOutlet()
+        self._mqtt: MqttOutlet | None = None
+        self._outlets = Outlets(LogOutlet())
         self._reload = ReloadStatus(ok=True, at=self._started_at)
         self._metrics.reload(ok=True, at=self._started_at)
         self._stop = asyncio.Event()
@@ -97,9 +99,10 @@ class Daemon:
             async with contextlib.AsyncExitStack() as stack:
                 config = self._config
                 if config.mqtt is not None:
-                    self._outlet = await stack.enter_async_context(
+                    self._mqtt = await stack.enter_async_context(
                         mqtt_outlet(config, config.mqtt, state_directory(config))
                     )
+                    self._outlets = Outlets(LogOutlet(), self._mqtt)
                 if config.http.enabled:
                     server = await stack.enter_async_context(
                         serve(config.http, self._registry, self._status, self._healthy)
@@ -112,7 +115,7 @@ class Daemon:
             _log.info("stopped")
 
     async def _listen(self, notifier: Notifier) -> None:
-        pipeline = Pipeline(self._config, self._scorer, self._outlet, self._metrics)
+        pipeline = Pipeline(self._config, self._scorer, self._outlets, self._metrics)
         self._pipeline = pipeline
         async with asyncio.TaskGroup() as group:
             running = group.create_task(pipeline.run())
@@ -150,10 +153,10 @@ class Daemon:
 
     async def _observe(self) -> None:
         while True:
-            backlog = self._outlet.backlog
+            backlog = self._backlog
             self._metrics.outbox(backlog.pending, backlog.oldest_time)
-            self._metrics.mqtt(self._outlet.connected)
-            self._metrics.publish_failures(self._outlet.publish_failures)
+            self._metrics.mqtt(self._mqtt_connected)
+            self._metrics.publish_failures(self._mqtt.publish_failures if self._mqtt else 0)
             await asyncio.sleep(_OBSERVE_SECONDS)
 
     async def _reload_on_hangup(self, pipeline: Pipeline, notifier: Notifier) -> None:
@@ -173,7 +176,7 @@ class Daemon:
                     _log.error("the configuration stays as it was: %s", line)
             else:
                 self._config = config
-                self._outlet.configure(config)
+                self._outlets.configure(config)
                 self._tell_model()
                 log.setup(config.log)
                 self._reload = ReloadStatus(ok=True, at=time.time())
@@ -182,6 +185,14 @@ class Daemon:
                     _log.warning("%s: its changes take effect at the next restart", name)
             self._metrics.reload(ok=self._reload.ok, at=self._reload.at)
             notifier.ready(self._summary())
+
+    @property
+    def _backlog(self) -> Backlog:
+        return self._mqtt.backlog if self._mqtt else Backlog()
+
+    @property
+    def _mqtt_connected(self) -> bool | None:
+        return self._mqtt.connected if self._mqtt else None
 
     def _summary(self) -> str:
         sources, events = len(self._config.sources), len(self._config.events)
@@ -206,7 +217,7 @@ class Daemon:
         if pipeline is not None:
             model = self._scorer.encoder
             encoder = EncoderStatus(model.identity, model.device, config.encoder.dtype)
-        backlog = self._outlet.backlog
+        backlog = self._backlog
         return Status(
             at=time.time(),
             version=__version__,
@@ -220,7 +231,7 @@ class Daemon:
             ),
             activities=pipeline.activities() if pipeline else (),
             recent=tuple(pipeline.recent) if pipeline else (),
-            mqtt_connected=self._outlet.connected,
+            mqtt_connected=self._mqtt_connected,
             outbox=OutboxStatus(backlog.pending, backlog.oldest_time),
             reload=self._reload,
         )

@@ -94,7 +94,7 @@ async def tell_clips_apart(config: Config, manifest: Manifest, scorer: Scorer) -
     scores = {}
     for file in track(truth, "listening", console=console, disable=not console.is_terminal):
         windows = await asyncio.to_thread(list, cover(file, scorer.encoder))
-        scores[file] = (await scorer.score(windows)).mean(axis=0)
+        scores[file] = (await scorer.score(windows)).values.mean(axis=0)
     return judge_clips(list(config.events), truth, scores)
 
 

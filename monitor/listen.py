@@ -17,7 +17,7 @@ from rich.text import Text
 
 from monitor.config import Config
 from monitor.metrics import Metrics
-from monitor.pipeline import Pipeline
+from monitor.pipeline import Outlet, Pipeline
 from monitor.scoring import Scorer
 from monitor.types import Activity, Event, Phase, Scores
 
@@ -25,7 +25,7 @@ _BAR_CELLS = 30
 _QUIET_DBFS, _LOUD_DBFS = -80.0, 0.0
 
 
-class Screen:
+class Screen(Outlet):
     """The latest of every source, drawn on demand: an outlet that keeps nothing else."""
 
     def __init__(self, config: Config) -> None:

@@ -41,6 +41,7 @@ class Listener:
         open_source: OpenSource,
         lossless: bool,
         changed: Callable[[str, bool], Awaitable[None]],
+        heard: Callable[[AudioBlock], None],
     ) -> None:
         self.name = name
         self.config = config
@@ -51,6 +52,7 @@ class Listener:
         self._open_source = open_source
         self._lossless = lossless
         self._changed = changed
+        self._on_block = heard
         self._online = False
         self._ended = False
         self._delivered = False
@@ -85,6 +87,7 @@ class Listener:
                     if not self._online:
                         await self._opened()
                     self._heard(block, source)
+                    self._on_block(block)
                     for window in cutter.push(block):
                         await self._hand_on(window)
                 if self._lossless:

@@ -7,36 +7,16 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 from monitor.config import Config, MqttConfig
 from monitor.outbox import Backlog, Outbox
 from monitor.pipeline import Outlet
 from monitor.sinks.broker import EmbeddedBroker
 from monitor.sinks.mqtt import MqttSink
-from monitor.types import Activity, Event, Phase, Scores
+from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
 
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS = 5.0
-
-
-class DaemonOutlet(Outlet, Protocol):
-    """An outlet that the daemon can also ask and change."""
-
-    @property
-    def connected(self) -> bool | None:
-        """Whether the broker is there; None where none is wanted."""
-
-    @property
-    def publish_failures(self) -> int:
-        """Messages that the broker didn't take."""
-
-    @property
-    def backlog(self) -> Backlog:
-        """Events that wait for the broker."""
-
-    def configure(self, config: Config) -> None:
-        """Go over to other sources and events."""
 
 
 def in_words(event: Event) -> str:
@@ -53,12 +33,45 @@ def in_words(event: Event) -> str:
     )
 
 
-class LogOutlet:
-    """Tells events in the log, and nobody else."""
+class Outlets(Outlet):
+    """Several outlets as one; each gets everything, in their order."""
 
-    connected: bool | None = None
-    publish_failures = 0
-    backlog = Backlog()
+    def __init__(self, *outlets: Outlet) -> None:
+        self._outlets = outlets
+
+    async def deliver(self, event: Event) -> None:
+        """Give it to all, one after the other."""
+        for each in self._outlets:
+            await each.deliver(event)
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Tell all."""
+        for each in self._outlets:
+            each.source_changed(source, online)
+
+    def heard(self, block: AudioBlock) -> None:
+        """Give it to all."""
+        for each in self._outlets:
+            each.heard(block)
+
+    def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
+        """Give them to all."""
+        for each in self._outlets:
+            each.embedded(windows, embeddings)
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        """Give them to all."""
+        for each in self._outlets:
+            each.scored(scores, activities)
+
+    def configure(self, config: Config) -> None:
+        """Tell all."""
+        for each in self._outlets:
+            each.configure(config)
+
+
+class LogOutlet(Outlet):
+    """Tells events and changes of sources in the log."""
 
     def __init__(self) -> None:
         self._online: set[str] = set()
@@ -74,18 +87,11 @@ class LogOutlet:
         (self._online.add if online else self._online.discard)(source)
         _log.info("source %s: %s", source, "delivers sound" if online else "delivers no sound now")
 
-    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
-        """Scores are no news."""
 
-    def configure(self, config: Config) -> None:
-        """Nothing here depends on it."""
-
-
-class MqttOutlet(LogOutlet):
-    """Tells the log and the broker."""
+class MqttOutlet(Outlet):
+    """Tells the broker: events by way of the outbox, states and scores directly."""
 
     def __init__(self, config: Config, sink: MqttSink, outbox: Outbox) -> None:
-        super().__init__()
         self._sink = sink
         self._outbox = outbox
         self._pairs: dict[tuple[str, str], None] = {}
@@ -93,28 +99,26 @@ class MqttOutlet(LogOutlet):
         self.configure(config)
 
     @property
-    def connected(self) -> bool | None:  # type: ignore[override]
+    def connected(self) -> bool:
         """Whether the broker is there."""
         return self._sink.connected
 
     @property
-    def publish_failures(self) -> int:  # type: ignore[override]
+    def publish_failures(self) -> int:
         """Messages that the broker didn't take."""
         return self._sink.publish_failures
 
     @property
-    def backlog(self) -> Backlog:  # type: ignore[override]
+    def backlog(self) -> Backlog:
         """Events that wait for the broker."""
         return self._outbox.backlog
 
     async def deliver(self, event: Event) -> None:
-        """Log it, and put it into the outbox: then it is safe."""
-        await super().deliver(event)
+        """Put it into the outbox: then it is safe."""
         await self._sink.publish(event)
 
     def source_changed(self, source: str, online: bool) -> None:
         """Tell whether the source is available."""
-        super().source_changed(source, online)
         self._sink.set_source_status(source, online)
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:

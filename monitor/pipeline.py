@@ -7,7 +7,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -19,11 +18,11 @@ from monitor.metrics import Metrics
 from monitor.scoring import Scorer
 from monitor.sources import open_source
 from monitor.status import RECENT_EVENTS, SourceStatus
-from monitor.types import Activity, Event, Reason, Scores, Window
+from monitor.types import Activity, AudioBlock, Event, FloatArray, Reason, Scores, Window
 
 
-class Outlet(Protocol):
-    """Where a pipeline's results go; nothing here may block the event loop."""
+class Outlet:
+    """Where a pipeline's results go; overrides what it cares for. Nothing here may block the event loop."""
 
     async def deliver(self, event: Event) -> None:
         """Take over an event; when this returns it is in safe hands."""
@@ -31,8 +30,20 @@ class Outlet(Protocol):
     def source_changed(self, source: str, online: bool) -> None:
         """Hear that a source delivers now, or no longer."""
 
+    def heard(self, block: AudioBlock) -> None:
+        """Get every block of sound, at the encoder's rate; its samples are read-only."""
+
+    def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
+        """Get the windows of a batch with their embeddings, shape (len(windows), D).
+
+        Before they are decided on; a window below the level gate has a row of zeros.
+        """
+
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
         """See one window's scores; `values` are aligned to the configured events."""
+
+    def configure(self, config: Config) -> None:
+        """Go over to another configuration."""
 
 
 class Pipeline:
@@ -97,6 +108,7 @@ class Pipeline:
             open_source=self._open_source,
             lossless=self._lossless,
             changed=self._source_changed,
+            heard=self._outlet.heard,
         )
         self._listeners[name] = listener
         self._tasks[name] = self._group.create_task(self._listen(listener), name=f"source {name}")
@@ -132,13 +144,13 @@ class Pipeline:
         heard = [window for window in batch if window.source in self._detectors]
         audible = [w for w in heard if w.level_dbfs >= self._detectors[w.source].quietest_dbfs]
         began = time.perf_counter()
-        rows = iter(await self._scorer.score(audible))
+        scored = await self._scorer.score(audible)
         if audible:
             self._metrics.batch(len(audible), time.perf_counter() - began)
-        nothing = np.zeros(len(self.config.events), dtype=np.float32)
-        scored = {id(window) for window in audible}
-        for window in heard:
-            values = next(rows) if id(window) in scored else nothing
+        position = {id(window): index for index, window in enumerate(audible)}
+        rows = [position.get(id(window)) for window in heard]
+        self._outlet.embedded(heard, _spread(scored.embeddings, rows))
+        for window, values in zip(heard, _spread(scored.values, rows), strict=True):
             scores = Scores(window.source, window.start_time, window.end_time, window.level_dbfs, values)
             await self._decide(scores)
 
@@ -202,3 +214,12 @@ class Pipeline:
     def activities(self) -> tuple[Activity, ...]:
         """Describe every event on every source that it is listened for."""
         return tuple(activity for each in self._detectors.values() for activity in each.activities())
+
+
+def _spread(values: FloatArray, rows: Sequence[int | None]) -> FloatArray:
+    """Return the rows asked for, zeros where there is None."""
+    spread = np.zeros((len(rows), values.shape[1]), dtype=np.float32)
+    for index, row in enumerate(rows):
+        if row is not None:
+            spread[index] = values[row]
+    return spread

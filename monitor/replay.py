@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from monitor.config import Config, FileSource, SourceConfig
 from monitor.errors import SinkError
 from monitor.metrics import Metrics
-from monitor.pipeline import Pipeline
+from monitor.pipeline import Outlet, Pipeline
 from monitor.scoring import Scorer
 from monitor.sinks.messages import event_fields
 from monitor.sources.file import Recording
@@ -39,7 +39,7 @@ class Observer(Protocol):
         """See the scores of one window; `scores.values` aligned to the configured events."""
 
 
-class _Relay:
+class _Relay(Outlet):
     """A pipeline's outlet that knows which file a source stands for."""
 
     def __init__(
@@ -52,9 +52,6 @@ class _Relay:
 
     async def deliver(self, event: Event) -> None:
         self._observer.event(self._files[event.source], event)
-
-    def source_changed(self, source: str, online: bool) -> None:
-        pass
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
         self._observer.scores(self._files[scores.source], scores, activities)

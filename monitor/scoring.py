@@ -82,6 +82,16 @@ class Prepared:
     head: Head
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a batch of windows gave, a row each."""
+
+    values: FloatArray
+    """Probabilities, shape (B, events)."""
+    embeddings: FloatArray
+    """Shape (B, D)."""
+
+
 class Scorer:
     """Scores batches of windows on the model's thread."""
 
@@ -125,8 +135,8 @@ class Scorer:
         """Score with this from the next batch on."""
         self._prepared = prepared
 
-    async def score(self, windows: Sequence[Window]) -> FloatArray:
-        """Return probabilities, shape (len(windows), events).
+    async def score(self, windows: Sequence[Window]) -> Scored:
+        """Embed and score windows.
 
         After an EncoderError the model is rebuilt once; the second in a row passes through, for
         whoever restarts the process.
@@ -150,10 +160,12 @@ class Scorer:
         return replace(prepared, encoder=self._load(prepared.encoder_config))
 
     @staticmethod
-    def _score(prepared: Prepared, windows: Sequence[Window]) -> FloatArray:
+    def _score(prepared: Prepared, windows: Sequence[Window]) -> Scored:
+        events, dimension = prepared.head.prototypes.shape
         if not windows:
-            return np.zeros((0, len(prepared.head.prototypes)), dtype=np.float32)
-        return prepared.head.score(prepared.encoder.embed_audio(windows))
+            return Scored(np.zeros((0, events), np.float32), np.zeros((0, dimension), np.float32))
+        embeddings = prepared.encoder.embed_audio(windows)
+        return Scored(prepared.head.score(embeddings), embeddings)
 
     def close(self) -> None:
         """Let the model's thread end."""

@@ -10,7 +10,7 @@ from tones import RATE_HZ, ToneEncoder, scene, write_scene
 from monitor.config import Config
 from monitor.errors import EncoderError, SourceError
 from monitor.metrics import Metrics
-from monitor.pipeline import Pipeline
+from monitor.pipeline import Outlet, Pipeline
 from monitor.scoring import Scorer
 from monitor.status import SourceState
 from monitor.types import AudioBlock, Phase, Reason
@@ -38,11 +38,14 @@ def file(path, **more):
     return {"type": "file", "path": str(path), "realtime": False, **more}
 
 
-class Collected:
+class Collected(Outlet):
     def __init__(self):
         self.events = []
         self.online = []
         self.times = {}
+        self.samples = 0
+        self.embedded_times = []
+        self.silent = []
         self.changed = asyncio.Event()
 
     async def deliver(self, event):
@@ -51,6 +54,13 @@ class Collected:
 
     def source_changed(self, source, online):
         self.online.append((source, online))
+
+    def heard(self, block):
+        self.samples += len(block.samples)
+
+    def embedded(self, windows, embeddings):
+        self.embedded_times += [window.end_time for window in windows]
+        self.silent += (~embeddings.any(axis=1)).tolist()
 
     def scored(self, scores, activities):
         self.times.setdefault(scores.source, []).append(scores.end_time)
@@ -114,6 +124,20 @@ async def test_sources_share_batches_but_not_events(tmp_path):
         ("b", "high", "end", "threshold"),
         ("b", "high", "start", "threshold"),
     ]
+
+
+async def test_every_sample_and_every_embedding_is_handed_on_and_quiet_windows_have_none(tmp_path):
+    path = write_scene(tmp_path / "a.wav", (None, 2), (500, 2), (None, 2))
+    made = config(
+        {"hall": file(path)}, windows={"window_seconds": 1, "hop_seconds": 0.25, "min_level_dbfs": -30}
+    )
+    built, collected, _ = await pipeline(made, lossless=True)
+    await built.run()
+    assert collected.samples == 6 * ToneEncoder().rate_hz
+    assert collected.embedded_times == collected.times["hall"]
+    first = collected.embedded_times[0]
+    newest_hop_is_loud = [2.0 < time - first + 1.0 <= 4.0 for time in collected.embedded_times]
+    assert collected.silent == [not loud for loud in newest_hop_is_loud]
 
 
 async def test_an_event_is_only_listened_for_on_its_sources(tmp_path):
