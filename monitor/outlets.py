@@ -12,6 +12,7 @@ from monitor.config import Config, MqttConfig
 from monitor.outbox import Backlog, Outbox
 from monitor.pipeline import Outlet
 from monitor.sinks.broker import EmbeddedBroker
+from monitor.sinks.messages import event_fields
 from monitor.sinks.mqtt import MqttSink
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
 
@@ -78,7 +79,7 @@ class LogOutlet(Outlet):
 
     async def deliver(self, event: Event) -> None:
         """Log it."""
-        _log.info("%s", in_words(event))
+        _log.info("%s", in_words(event), extra={"event": event_fields(event)})
 
     def source_changed(self, source: str, online: bool) -> None:
         """Log a change; every failed attempt to open a source comes here too."""
@@ -116,6 +117,13 @@ class MqttOutlet(Outlet):
     async def deliver(self, event: Event) -> None:
         """Put it into the outbox: then it is safe."""
         await self._sink.publish(event)
+
+    async def end_what_was_cut_short(self) -> None:
+        """Tell the ends that the process before this one died too early to tell."""
+        for event in self._outbox.cut_short:
+            await self.deliver(event)
+            if (event.source, event.name) not in self._pairs:
+                self._sink.forget(event.source, event.name)
 
     def source_changed(self, source: str, online: bool) -> None:
         """Tell whether the source is available."""
@@ -170,6 +178,7 @@ async def mqtt_outlet(config: Config, mqtt: MqttConfig, directory: Path) -> Asyn
             mqtt = mqtt.model_copy(update={"port": broker.port})
         sink = MqttSink(mqtt, outbox)
         outlet = MqttOutlet(config, sink, outbox)
+        await outlet.end_what_was_cut_short()
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(sink.run(), name="mqtt sink")
         try:

@@ -90,6 +90,8 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     SHUTDOWN = "shutdown"
     RELOAD = "reload"
+    RESTART = "restart"
+    """The process died while the event lasted; the next one tells its end."""
 
 
 @dataclass(frozen=True, slots=True)

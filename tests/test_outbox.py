@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -139,6 +140,42 @@ async def test_a_cancelled_put_is_either_there_or_not_and_harms_nothing(path: Pa
         assert kept[-1] == "hall-99"
         assert kept == sorted(kept, key=lambda name: int(name.removeprefix("hall-")))
         assert outbox.backlog.pending == len(kept)
+
+
+async def test_what_lasts_at_a_crash_has_its_end_at_the_next_start(path: Path, monkeypatch):
+    now = 1_700_000_100.0
+    monkeypatch.setattr("monitor.outbox._NOTE_SECONDS", 0.01)
+    async with Outbox(path, wall_clock=lambda: now) as outbox:
+        assert outbox.cut_short == []
+        await fill(outbox, 3)
+        await outbox.put(replace(an_event(1), phase=Phase.END, ended_at=1_700_000_050.0))
+        now = 1_700_000_500.0
+        await asyncio.sleep(0.1)
+        await outbox.ack([waiting.id for waiting in await outbox.peek(9)])
+    async with Outbox(path) as outbox:  # whether the starts still wait or not
+        ends = outbox.cut_short
+        assert [(end.id, end.phase, end.reason) for end in ends] == [
+            ("hall-0", Phase.END, Reason.RESTART),
+            ("hall-2", Phase.END, Reason.RESTART),
+        ]
+        assert {end.ended_at for end in ends} == {now}, "lasted when it was noted last"
+        await outbox.put(ends[0])
+    async with Outbox(path) as outbox:
+        assert [end.id for end in outbox.cut_short] == ["hall-2"]
+        await outbox.put(outbox.cut_short[0])
+    async with Outbox(path) as outbox:
+        assert outbox.cut_short == []
+        assert await contents(outbox) == ["hall-0", "hall-2"]
+
+
+async def test_an_outbox_of_before_what_lasts_was_noted_is_taken_over(path: Path):
+    async with Outbox(path) as outbox:
+        await fill(outbox, 2)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE lasting")
+    async with Outbox(path) as outbox:
+        assert await contents(outbox) == ["hall-0", "hall-1"]
+        assert outbox.cut_short == []
 
 
 async def test_the_event_loop_is_not_blocked_by_a_slow_disk(path: Path, monkeypatch):
@@ -468,6 +505,7 @@ async def test_damage_that_shows_while_running_is_survived(path: Path, caplog):
         assert kept[-1] == 219
     async with Outbox(path) as outbox:
         assert [int(name.removeprefix("hall-")) for name in await contents(outbox)] == kept
+        assert len(outbox.cut_short) == 220, "what lasted is known all the same"
 
 
 async def test_only_the_newest_damaged_files_are_kept(path: Path):

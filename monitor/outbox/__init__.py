@@ -1,5 +1,8 @@
 """Events that wait for the broker: once `put` has returned, neither a crash nor a power cut loses them.
 
+What has begun and not ended is noted beside them, so that the next process can tell the ends that a crash
+kept this one from telling.
+
 Every `put` is one fsync (a millisecond on an SSD, some ten on an SD card), little for events that people are
 told of. All of it runs in one thread of its own; the event loop never waits for a disk.
 """
@@ -13,14 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self, TypeVar
 
 from monitor.errors import SinkError
-from monitor.outbox.file import EventFile, Waiting
-from monitor.types import Event
+from monitor.outbox.file import EventFile, Lasting, Waiting
+from monitor.types import Event, Phase, Reason
 
 __all__ = ["Backlog", "Outbox", "Waiting", "steady_clock"]
 
@@ -30,6 +33,7 @@ _T = TypeVar("_T")
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_NOTE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ def steady_clock() -> Callable[[], float]:
 class Outbox:
     """Keeps events in order until they are acknowledged; an async context manager for one event loop.
 
-    Every change is made in memory first (`_unsaved`, `_acked`) and then written as one transaction, so that a
-    refused transaction is simply tried again later.
+    Every change is made in memory first (`_unsaved`, `_acked`, `_lasting`, `_over`) and then written as one
+    transaction, so that a refused transaction is simply tried again later.
     """
 
     def __init__(
@@ -66,8 +70,12 @@ class Outbox:
         max_unsaved: int = 1_000,
         retry_seconds: float = 5.0,
         clock: Callable[[], float] | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`max_unsaved` bounds memory while the disk refuses; `retry_seconds` paces the retries."""
+        """`max_unsaved` bounds memory while the disk refuses; `retry_seconds` paces the retries.
+
+        `clock` ages what waits, `wall_clock` dates what lasts: that is told, in the time of the events.
+        """
         self._path = path
         self._file = EventFile(path)
         self._max_events = max_events
@@ -75,12 +83,17 @@ class Outbox:
         self._max_unsaved = max_unsaved
         self._retry_seconds = retry_seconds
         self._clock = clock or steady_clock()
+        self._wall_clock = wall_clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._retrying: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
         # From here on the thread's own; the event loop only reads `_backlog`, `_dropped` and `_failing`.
         self._last_id = 0
         self._unsaved: deque[Waiting] = deque()
         self._acked: set[int] = set()
+        self._lasting: dict[str, Lasting] = {}
+        self._over: set[str] = set()
+        self._cut_short: tuple[Lasting, ...] = ()
         self._dropped = {"age": 0, "count": 0, "disk": 0, "unreadable": 0}
         self._dropping = False
         self._failing = False
@@ -93,11 +106,13 @@ class Outbox:
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
+        self._noting = asyncio.create_task(self._note_what_lasts(), name="outbox-note")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._retrying:
-            self._retrying.cancel()
+        for task in (self._retrying, self._noting):
+            if task:
+                task.cancel()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
@@ -112,6 +127,19 @@ class Outbox:
     async def ack(self, ids: Collection[int]) -> None:
         """Remove events that the broker has acknowledged."""
         await self._run(lambda: self._ack(ids))
+
+    @property
+    def cut_short(self) -> list[Event]:
+        """Ends of what lasted when the last process died, for this one to put."""
+        return [
+            replace(
+                each.start,
+                phase=Phase.END,
+                ended_at=max(each.start.started_at, each.seen_at),
+                reason=Reason.RESTART,
+            )
+            for each in self._cut_short
+        ]
 
     @property
     def backlog(self) -> Backlog:
@@ -135,10 +163,16 @@ class Outbox:
             await asyncio.sleep(self._retry_seconds)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._save)
 
+    async def _note_what_lasts(self) -> None:
+        while True:
+            await asyncio.sleep(_NOTE_SECONDS)
+            await self._run(self._note)
+
     def _open(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file.open()
+            self._lasting = dict(self._file.lasting)
         except OSError as error:
             raise SinkError(self._forbidden(error.strerror or str(error))) from None
         except sqlite3.Error as error:
@@ -153,10 +187,11 @@ class Outbox:
             self._cope(error)
         # A file that can't be read yet may hold ids too; no count of events reaches that of milliseconds.
         self._last_id = max(self._file.last_id, int(time.time() * 1000))
+        self._cut_short = tuple(self._lasting.values())
         self._look()
 
     def _close(self) -> None:
-        if self._unsaved or self._acked:
+        if self._unsaved or self._acked or self._over:
             self._save()
         if self._unsaved:
             _log.error(
@@ -167,7 +202,18 @@ class Outbox:
     def _put(self, event: Event) -> None:
         self._last_id += 1
         self._unsaved.append(Waiting(self._last_id, self._clock(), event))
+        if event.phase is Phase.START:
+            self._lasting[event.id] = Lasting(event, self._wall_clock())
+        else:
+            self._lasting.pop(event.id, None)
+            self._over.add(event.id)
         self._changed()
+
+    def _note(self) -> None:
+        if self._lasting:
+            now = self._wall_clock()
+            self._lasting = {id_: replace(each, seen_at=now) for id_, each in self._lasting.items()}
+            self._changed()
 
     def _ack(self, ids: Collection[int]) -> None:
         in_memory = {row.id for row in self._unsaved}.intersection(ids)
@@ -205,13 +251,19 @@ class Outbox:
     def _save(self) -> None:
         try:
             aged, excess = self._file.write(
-                self._unsaved, self._acked, self._expired_before(), self._max_events
+                self._unsaved,
+                self._acked,
+                self._lasting,
+                self._over,
+                self._expired_before(),
+                self._max_events,
             )
         except (sqlite3.Error, SinkError) as error:
             self._cope(error)
             return
         self._unsaved.clear()
         self._acked.clear()
+        self._over.clear()
         if self._failing:
             _log.info("outbox %s: written again, nothing waits in memory only", self._path)
         self._failing = False
@@ -231,12 +283,15 @@ class Outbox:
         if _primary_code(error) in _DAMAGED and not self._failing:
             self._failing = True  # a new file that is damaged too isn't replaced again
             try:
-                saved = [row for row in self._file.start_anew(str(error)) if row.id not in self._acked]
+                events, lasting = self._file.start_anew(str(error))
             except (OSError, sqlite3.Error, SinkError) as again:
                 _log.error("outbox %s can't be replaced: %s", self._path, again)
                 return
+            self._unsaved.extendleft(row for row in reversed(events) if row.id not in self._acked)
             self._acked.clear()
-            self._unsaved.extendleft(reversed(saved))
+            self._lasting = {
+                id_: each for id_, each in lasting.items() if id_ not in self._over
+            } | self._lasting
             self._save()
             return
         _log.log(

@@ -10,7 +10,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +25,18 @@ _APPLICATION_ID = 0x534D4F42
 _LOCK_TIMEOUT_SECONDS = 1.0
 _HEADER_BYTES = 512
 _DAMAGED_FILES_KEPT = 3
-_SCHEMA = """
+_EVENTS = """
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
         put_time REAL NOT NULL,
         event TEXT NOT NULL
+    )
+"""
+_LASTING = """
+    CREATE TABLE IF NOT EXISTS lasting (
+        id TEXT PRIMARY KEY,
+        seen_at REAL NOT NULL,
+        start TEXT NOT NULL
     )
 """
 _OLDEST_FIRST = "SELECT id, put_time, event FROM events ORDER BY id"
@@ -46,14 +53,25 @@ class Waiting:
     event: Event
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """An occurrence that has begun and whose end hasn't been put yet."""
+
+    start: Event
+    seen_at: float
+    """Unix seconds at which it was known to last."""
+
+
 class EventFile:
-    """Rows of waiting events; everything from one thread."""
+    """Rows of waiting events and of what lasts; everything from one thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
         self.last_id = 0
         self.oldest_time: float | None = None
+        self.lasting: dict[str, Lasting] = {}
+        """What the file has, by the events' ids."""
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> sqlite3.Connection:
@@ -69,9 +87,11 @@ class EventFile:
             db.execute("PRAGMA journal_size_limit = 1048576")
             if is_new:
                 with _transaction(db):
-                    db.execute(_SCHEMA)
+                    db.execute(_EVENTS)
                     db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute(_LASTING)
+            self.lasting = _read_lasting(db)
             ((self.count, self.last_id),) = db.execute("SELECT COUNT(*), COALESCE(MAX(id), 0) FROM events")
             self.oldest_time = _oldest_time(db)
         except BaseException:
@@ -100,9 +120,18 @@ class EventFile:
         return waiting[:limit], unreadable
 
     def write(
-        self, new: Collection[Waiting], gone: Collection[int], expired_before: float, max_events: int
+        self,
+        new: Collection[Waiting],
+        gone: Collection[int],
+        lasting: Mapping[str, Lasting],
+        over: Collection[str],
+        expired_before: float,
+        max_events: int,
     ) -> tuple[int, int]:
-        """Add and remove in one transaction; return how many more went for their age and for their number."""
+        """Add and remove in one transaction; return how many more went for their age and for their number.
+
+        `lasting` is what lasts now, `over` what has ended since the last write.
+        """
         db = self._db or self.open()
         with _transaction(db):
             start = db.total_changes
@@ -111,9 +140,15 @@ class EventFile:
             # A transaction that was reported as failed may have reached the disk all the same: hence IGNORE.
             db.executemany(
                 "INSERT OR IGNORE INTO events VALUES (?, ?, ?)",
-                [(row.id, row.put_time, json.dumps(asdict(row.event))) for row in new],
+                [(row.id, row.put_time, _encode(row.event)) for row in new],
             )
             count = self.count + (db.total_changes - start - removed) - removed
+            changed = {id_: each for id_, each in lasting.items() if self.lasting.get(id_) != each}
+            db.executemany(
+                "INSERT OR REPLACE INTO lasting VALUES (?, ?, ?)",
+                [(id_, each.seen_at, _encode(each.start)) for id_, each in changed.items()],
+            )
+            db.executemany("DELETE FROM lasting WHERE id = ?", [(id_,) for id_ in over])
             oldest = _oldest_time(db)
             aged = 0
             if oldest is not None and oldest < expired_before:
@@ -127,10 +162,13 @@ class EventFile:
         self.count = count - aged - excess
         self.last_id = max(self.last_id, *(row.id for row in new), 0)
         self.oldest_time = oldest
+        self.lasting |= changed
+        for id_ in over:
+            self.lasting.pop(id_, None)
         return aged, excess
 
-    def start_anew(self, cause: str) -> list[Waiting]:
-        """Set the damaged file aside, open a new one, and return the events that the old one still gives."""
+    def start_anew(self, cause: str) -> tuple[list[Waiting], dict[str, Lasting]]:
+        """Set the damaged file aside, open a new one, and return what the old one still gives."""
         self.close()
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
@@ -138,7 +176,7 @@ class EventFile:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
         self.count = 0
-        events = _salvage(aside)
+        events, lasting = _salvage(aside)
         _log.error(
             "outbox %s is damaged (%s): set aside as %s, started anew with the %d events that it still gave",
             *(self.path, cause, aside, len(events)),
@@ -146,7 +184,7 @@ class EventFile:
         for old in sorted(self.path.parent.glob(f"{self.path.name}.corrupt-*Z"))[:-_DAMAGED_FILES_KEPT]:
             old.unlink()
         self.open()
-        return events
+        return events, lasting
 
     def _check(self, db: sqlite3.Connection) -> bool:
         """Return whether the file is new; raise when it is damaged or not ours."""
@@ -198,15 +236,30 @@ def _oldest_time(db: sqlite3.Connection) -> float | None:
     return row and float(row[0])
 
 
-def _salvage(path: Path) -> list[Waiting]:
+def _salvage(path: Path) -> tuple[list[Waiting], dict[str, Lasting]]:
     found = {}
+    lasting: dict[str, Lasting] = {}
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
         for query in (_OLDEST_FIRST, _OLDEST_FIRST + " DESC"):  # from both ends up to the damage
             with suppress(sqlite3.Error):
                 for id_, put_time, text in db.execute(query):
                     with suppress(ValueError, KeyError, TypeError):
                         found[id_] = Waiting(int(id_), float(put_time), _decode(text))
-    return [found[id_] for id_ in sorted(found)]
+        with suppress(sqlite3.Error):
+            lasting = _read_lasting(db)
+    return [found[id_] for id_ in sorted(found)], lasting
+
+
+def _read_lasting(db: sqlite3.Connection) -> dict[str, Lasting]:
+    lasting = {}
+    for id_, seen_at, text in db.execute("SELECT id, seen_at, start FROM lasting ORDER BY seen_at"):
+        with suppress(ValueError, KeyError, TypeError):
+            lasting[str(id_)] = Lasting(_decode(text), float(seen_at))
+    return lasting
+
+
+def _encode(event: Event) -> str:
+    return json.dumps(asdict(event))
 
 
 def _decode(text: str) -> Event:

@@ -38,6 +38,7 @@ const REASONS = {
   source_lost: "source lost",
   disabled: "switched off",
   shutdown: "shutdown",
+  restart: "restart",
   reload: "settings changed",
 };
 
