@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -134,6 +135,14 @@ class Config(Section):
         """Tell whether an event is listened for on a source."""
         sources = self.events[event].sources
         return sources is None or source in sources
+
+    def switches(self) -> Iterator[tuple[str, str | None]]:
+        """Yield what can be switched off by hand: each source, and each event that is listened for on it."""
+        for source in self.sources:
+            yield source, None
+            for event in self.events:
+                if self.listens(source, event):
+                    yield source, event
 
     @model_validator(mode="after")
     def _exclusive_has_words(self) -> Self:

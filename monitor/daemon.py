@@ -20,11 +20,12 @@ from monitor.config_file import load_config
 from monitor.errors import ConfigError, MonitorError, SinkError
 from monitor.metrics import Metrics
 from monitor.outbox import Backlog
-from monitor.outlets import LogOutlet, MqttOutlet, Outlets, mqtt_outlet
-from monitor.pipeline import Pipeline
+from monitor.outlets import LogOutlet, MqttOutlet, Outlets, SwitchMemory, mqtt_outlet
+from monitor.pipeline import Outlet, Pipeline
 from monitor.rules import event_in_words, windows_in_words
 from monitor.scoring import Scorer
 from monitor.status import EncoderStatus, EventRule, OutboxStatus, ReloadStatus, Status
+from monitor.switches import Switches, load_switches
 from monitor.systemd import Notifier
 from monitor.web.server import serve
 
@@ -43,10 +44,13 @@ def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
 
 
 def state_directory(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where the daemon keeps what must outlive it, made if it isn't there; raises SinkError."""
+    """Return where the daemon keeps what must outlive it."""
     named = environ.get("STATE_DIRECTORY", "").split(":")[0]
     home = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    directory = config.state_directory or Path(named or Path(home) / "sound-monitor")
+    return config.state_directory or Path(named or Path(home) / "sound-monitor")
+
+
+def _made(directory: Path) -> Path:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -100,9 +104,8 @@ class Daemon:
                 config = self._config
                 if config.mqtt is not None:
                     self._mqtt = await stack.enter_async_context(
-                        mqtt_outlet(config, config.mqtt, state_directory(config))
+                        mqtt_outlet(config, config.mqtt, _made(state_directory(config)))
                     )
-                    self._outlets = Outlets(LogOutlet(), self._mqtt)
                 if config.http.enabled:
                     server = await stack.enter_async_context(
                         serve(config.http, self._registry, self._status, self._healthy)
@@ -111,11 +114,15 @@ class Daemon:
                 notifier.status("loading the model")
                 self._scorer.use(await self._scorer.prepare(config))
                 self._tell_model()
-                await self._listen(notifier)
+                path = state_directory(config) / "switches.json"
+                switches = await asyncio.to_thread(load_switches, path)
+                outlets: list[Outlet] = [LogOutlet(), SwitchMemory(path, switches)]
+                self._outlets = Outlets(*outlets, *([self._mqtt] if self._mqtt else []))
+                await self._listen(notifier, switches)
             _log.info("stopped")
 
-    async def _listen(self, notifier: Notifier) -> None:
-        pipeline = Pipeline(self._config, self._scorer, self._outlets, self._metrics)
+    async def _listen(self, notifier: Notifier, switches: Switches) -> None:
+        pipeline = Pipeline(self._config, self._scorer, self._outlets, self._metrics, switches=switches)
         self._pipeline = pipeline
         async with asyncio.TaskGroup() as group:
             running = group.create_task(pipeline.run())

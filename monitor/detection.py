@@ -9,6 +9,7 @@ import numpy as np
 from monitor.activity import ActivityMachine, Ended, Rule, Started
 from monitor.config import Config
 from monitor.smoothing import Smoother
+from monitor.switches import Switches
 from monitor.types import Activity, Event, Phase, Reason, Scores
 
 
@@ -21,6 +22,8 @@ class Detector:
         self._new_id = new_id
         self._names = tuple(config.events)
         self._listens = np.array([config.listens(source, name) for name in self._names])
+        self._switches = Switches()
+        self._detects = self._listens
         gate = config.windows.min_level_dbfs
         self._gates = np.array(
             [
@@ -41,11 +44,11 @@ class Detector:
     @property
     def quietest_dbfs(self) -> float:
         """The level below which no event of this source is scored."""
-        return float(self._gates[self._listens].min(initial=0.0))
+        return float(self._gates[self._detects].min(initial=0.0))
 
     def process(self, scores: Scores) -> list[Event]:
         """Take the newest scores and return what began or ended with them."""
-        values = np.where(self._listens & (scores.level_dbfs >= self._gates), scores.values, 0.0)
+        values = np.where(self._detects & (scores.level_dbfs >= self._gates), scores.values, 0.0)
         self._raw = values.astype(np.float32)
         elapsed = None if self._last_time is None else scores.end_time - self._last_time
         self._smooth = self._smoother.update(self._raw, elapsed)
@@ -55,6 +58,22 @@ class Detector:
             if machine.idle and self._smooth[index] < self._on[index]:
                 continue
             change = machine.process(scores.end_time, float(self._smooth[index]))
+            if change is not None:
+                events.append(self._event(index, change))
+        return events
+
+    def switch(self, switches: Switches) -> list[Event]:
+        """Detect what is switched on from now on, and nothing else; end what is no longer detected."""
+        self._switches = switches
+        on = np.array([switches.detects(self._source, name) for name in self._names])
+        self._detects = self._listens & on
+        events = []
+        for index, detects in enumerate(self._detects):
+            if detects:
+                continue
+            self._smoother.forget(index)
+            self._raw[index] = self._smooth[index] = 0.0
+            change = self._machines[index].end(self._last_time or 0.0, Reason.DISABLED)
             if change is not None:
                 events.append(self._event(index, change))
         return events
@@ -111,6 +130,7 @@ class Detector:
                 smooth=float(self._smooth[index]),
                 active=self._machines[index].active,
                 since=self._machines[index].started_at,
+                enabled=self._switches.on(self._source, name),
             )
             for index, name in enumerate(self._names)
             if self._listens[index]

@@ -82,6 +82,9 @@ class Metrics:
             "event_threshold", "Score from which on the event begins, 0 to 1.", "source", "event"
         )
         self._active = gauge("event_active", "1 while the event lasts.", "source", "event")
+        self._enabled = gauge(
+            "event_enabled", "1 while the event is detected, 0 while it is switched off.", "source", "event"
+        )
         self._events = counter("events_total", "Events that have begun.", "source", "event")
 
         self._mqtt = gauge(
@@ -101,7 +104,7 @@ class Metrics:
         )
 
         self._of_source = (self._up, self._last_audio, self._level, self._overflows, self._scored)
-        self._of_event = (self._score, self._threshold, self._active, self._events)
+        self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
         self._publish_failures_told = 0
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
@@ -122,6 +125,8 @@ class Metrics:
             for metric in self._of_event:
                 metric.labels(source, event)
             self._threshold.labels(source, event).set(config.events[event].on_threshold)
+            if (source, event) not in self._pairs:
+                self._enabled.labels(source, event).set(1)
         self._sources, self._pairs = frozenset(sources), frozenset(pairs)
 
     def _remove(self, sources: frozenset[str], pairs: frozenset[tuple[str, str]]) -> None:
@@ -200,6 +205,11 @@ class Metrics:
         if pair in self._pairs:
             self._score.labels(*pair).set(activity.smooth)
             self._active.labels(*pair).set(activity.active)
+
+    def enabled(self, source: str, event: str, on: bool) -> None:
+        """Tell whether an event is detected, or it or its source is switched off."""
+        if (source, event) in self._pairs:
+            self._enabled.labels(source, event).set(on)
 
     def event(self, event: Event) -> None:
         """Tell of a start or an end."""

@@ -14,6 +14,7 @@ from monitor.pipeline import Outlet
 from monitor.sinks.broker import EmbeddedBroker
 from monitor.sinks.messages import event_fields
 from monitor.sinks.mqtt import MqttSink
+from monitor.switches import NOTHING_OFF, Switches, save_switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,11 @@ class Outlets(Outlet):
         for each in self._outlets:
             each.scored(scores, activities)
 
+    async def switched(self, switches: Switches) -> None:
+        """Tell all."""
+        for each in self._outlets:
+            await each.switched(switches)
+
     def configure(self, config: Config) -> None:
         """Tell all."""
         for each in self._outlets:
@@ -76,6 +82,7 @@ class LogOutlet(Outlet):
 
     def __init__(self) -> None:
         self._online: set[str] = set()
+        self._switches = NOTHING_OFF
 
     async def deliver(self, event: Event) -> None:
         """Log it."""
@@ -87,6 +94,35 @@ class LogOutlet(Outlet):
             return
         (self._online.add if online else self._online.discard)(source)
         _log.info("source %s: %s", source, "delivers sound" if online else "delivers no sound now")
+
+    async def switched(self, switches: Switches) -> None:
+        """Log what has changed."""
+        for off in (True, False):
+            before, now = (self._switches, switches) if off else (switches, self._switches)
+            for key in sorted(now.off - before.off):
+                _log.info("%s: detection is switched %s", key, "off" if off else "on")
+        self._switches = switches
+
+
+class SwitchMemory(Outlet):
+    """Keeps the switches' file as they are."""
+
+    def __init__(self, path: Path, saved: Switches) -> None:
+        """Know by `saved` what the file has now."""
+        self._path = path
+        self._saved = saved
+
+    async def switched(self, switches: Switches) -> None:
+        """Save them; what can't be saved is logged, and holds until the next start."""
+        if switches == self._saved:
+            return
+        try:
+            await asyncio.to_thread(save_switches, self._path, switches)
+        except OSError as error:
+            cause = error.strerror
+            _log.warning("%s: can't be written (%s); switches hold until the next start", self._path, cause)
+        else:
+            self._saved = switches
 
 
 class MqttOutlet(Outlet):

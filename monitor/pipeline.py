@@ -7,17 +7,20 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from monitor.batching import Batcher
 from monitor.config import Config
 from monitor.detection import Detector
+from monitor.errors import MonitorError
 from monitor.listening import Listener, OpenSource, cancel
 from monitor.metrics import Metrics
 from monitor.scoring import Scorer
 from monitor.sources import open_source
 from monitor.status import RECENT_EVENTS, SourceStatus
+from monitor.switches import NOTHING_OFF, Switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Reason, Scores, Window
 
 
@@ -42,6 +45,9 @@ class Outlet:
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
         """See one window's scores; `values` are aligned to the configured events."""
 
+    async def switched(self, switches: Switches) -> None:
+        """Hear what is switched off now; also at the beginning."""
+
     def configure(self, config: Config) -> None:
         """Go over to another configuration."""
 
@@ -60,6 +66,7 @@ class Pipeline:
         outlet: Outlet,
         metrics: Metrics,
         *,
+        switches: Switches = NOTHING_OFF,
         lossless: bool = False,
         open_source: OpenSource = open_source,
         clock: Callable[[], float] = time.time,
@@ -69,6 +76,7 @@ class Pipeline:
         self._scorer = scorer
         self._outlet = outlet
         self._metrics = metrics
+        self.switches = switches.within(config)
         self._lossless = lossless
         self._open_source = open_source
         self._clock = clock
@@ -76,7 +84,7 @@ class Pipeline:
         self._batcher = Batcher(config.encoder.max_batch)
         self._listeners: dict[str, Listener] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._detectors = {name: Detector(name, config, new_id) for name in config.sources}
+        self._detectors = {name: self._detector(name) for name in config.sources}
         self._ended = asyncio.Event()
         # A reload must not change events and detectors while a batch is between the two.
         self._swapping = asyncio.Lock()
@@ -87,6 +95,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             scoring = group.create_task(self._score_forever(), name="scoring")
             self._group = group
+            await self._tell_switches()
             for name in self.config.sources:
                 self._start(name)
             await self._ended.wait()
@@ -96,6 +105,36 @@ class Pipeline:
     def stop(self) -> None:
         """Let `run` end in order: sources closed, the last windows scored, active events ended."""
         self._ended.set()
+
+    async def enable(self, source: str, event: str | None, on: bool) -> None:
+        """Switch the detection of one event on a source, or with None of all of them, on or off.
+
+        An occurrence that lasts is ended. Raises MonitorError for what isn't listened for.
+        """
+        async with self._swapping:
+            if (source, event) not in self.config.switches():
+                what = source if event is None else f"{event} on {source}"
+                raise MonitorError(f"{what} isn't listened for and can't be switched")
+            switches = self.switches.turned(source, event, on)
+            if switches == self.switches:
+                return
+            self.switches = switches
+            detector = self._detectors[source]
+            await self._deliver_all(detector.switch(switches))
+            for activity in detector.activities():
+                self._metrics.activity(activity)
+            await self._tell_switches()
+
+    async def _tell_switches(self) -> None:
+        for source, event in self.config.switches():
+            if event is not None:
+                self._metrics.enabled(source, event, self.switches.detects(source, event))
+        await self._outlet.switched(self.switches)
+
+    def _detector(self, name: str) -> Detector:
+        detector = Detector(name, self.config, self._new_id)
+        detector.switch(self.switches)
+        return detector
 
     def _start(self, name: str) -> None:
         listener = Listener(
@@ -188,11 +227,13 @@ class Pipeline:
             self._batcher.max_batch = config.encoder.max_batch
             before, self._detectors = self._detectors, {}
             self._metrics.configure(config)
+            self.switches = self.switches.within(config)
             for name in config.sources:
-                detector = Detector(name, config, self._new_id)
+                detector = self._detector(name)
                 self._detectors[name] = detector
                 if name in before:
                     await self._deliver_all(detector.succeed(before[name]))
+            await self._tell_switches()
         for name in [name for name in self._listeners if name not in config.sources]:
             del self._listeners[name]
         for name in config.sources:
@@ -209,7 +250,9 @@ class Pipeline:
 
     def source_statuses(self) -> tuple[SourceStatus, ...]:
         """Describe every source, in the configuration's order."""
-        return tuple(each.status() for each in self._listeners.values())
+        return tuple(
+            replace(each.status(), enabled=self.switches.on(name)) for name, each in self._listeners.items()
+        )
 
     def activities(self) -> tuple[Activity, ...]:
         """Describe every event on every source that it is listened for."""

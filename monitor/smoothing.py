@@ -68,6 +68,11 @@ class Smoother:
         length = min(len(self._history), len(other._history))
         self._history[:length, index] = other._history[:length, other_index]
 
+    def forget(self, index: int) -> None:
+        """Forget the past of one event."""
+        self._ema[index] = 0.0
+        self._history[:, index] = 0.0
+
     def reset(self) -> None:
         """Forget everything, as after a gap."""
         self._ema[:] = 0.0

@@ -62,6 +62,7 @@ class SourceStatus:
     problem: str | None = None
     """One line for the user; None while all is well."""
     enabled: bool = True
+    """The position of its switch; while it is off, it is open but nothing is detected."""
     last_audio_at: float | None = None
     """Unix seconds; None before the first."""
     last_score_at: float | None = None

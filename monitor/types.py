@@ -72,6 +72,8 @@ class Activity:
     active: bool
     since: float | None
     """Unix seconds at which the event became active; None while it isn't."""
+    enabled: bool = True
+    """The position of its own switch; nothing is detected either while its source's is off."""
 
 
 class Phase(StrEnum):

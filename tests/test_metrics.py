@@ -43,6 +43,7 @@ DOCUMENTED = {
     "sound_monitor_event_score": "gauge",
     "sound_monitor_event_threshold": "gauge",
     "sound_monitor_event_active": "gauge",
+    "sound_monitor_event_enabled": "gauge",
     "sound_monitor_events_total": "counter",
     "sound_monitor_mqtt_connected": "gauge",
     "sound_monitor_mqtt_publish_failures_total": "counter",
@@ -75,6 +76,7 @@ def drive(metrics: Metrics) -> None:
     metrics.latency(0.3)
     metrics.activity(Activity("kitchen", "dog_bark", 0.9, 0.75, active=True, since=100.0))
     metrics.event(started())
+    metrics.enabled("kitchen", "dog_bark", on=False)
     metrics.mqtt(connected=True)
     metrics.publish_failures(4)
     metrics.outbox(2, 1_700_000_000.0)
@@ -155,7 +157,7 @@ def test_every_fixed_reason_is_fired_and_was_there_from_the_start(registry, metr
 
 def test_series_are_there_before_anything_happens(registry, metrics):
     pairs = {("dog_bark", "kitchen"), ("dog_bark", "garage"), ("smoke_alarm", "kitchen")}
-    for name in ("event_score", "event_threshold", "event_active", "events_total"):
+    for name in ("event_score", "event_threshold", "event_active", "event_enabled", "events_total"):
         assert labels_of(registry, f"sound_monitor_{name}") == pairs
     values = samples(registry)
     assert values["sound_monitor_audio_level_dbfs", (("source", "garage"),)] == -120.0

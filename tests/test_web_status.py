@@ -37,6 +37,7 @@ def test_a_status_is_rendered_whole():
         "smooth": 0.91,
         "active": True,
         "since": NOW - 12.0,
+        "enabled": True,
     }
     assert rendered["recent"][3]["reason"] == "source_lost"
     assert rendered["encoder"] == {"identity": "compact", "device": "cpu", "dtype": "float32"}
