@@ -8,7 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.config import Config, DemoSource, FileSource, MedianSmoothing, MicrophoneSource, MqttConfig
+from monitor.config import (
+    Config,
+    DemoSource,
+    FileSource,
+    HttpConfig,
+    MedianSmoothing,
+    MicrophoneSource,
+    MqttConfig,
+)
 from monitor.rules import (
     DELAY_ASSUMES,
     Timing,
@@ -94,11 +102,7 @@ def _warnings(config: Config, path: Path) -> Iterator[str]:
     yield from wording_slips(config)
     if config.mqtt is not None:
         yield from _about_mqtt(config.mqtt, path)
-    if config.http.enabled and not _is_loopback(config.http.host):
-        yield (
-            f"http.host: {config.http.host} shows the page and the metrics to the network, without a "
-            "password; use 127.0.0.1 and a proxy, unless you trust the network"
-        )
+    yield from _about_http(config.http)
 
 
 def _about_sources(config: Config) -> Iterator[str]:
@@ -182,6 +186,16 @@ def _about_mqtt(mqtt: MqttConfig, path: Path) -> Iterator[str]:
     for field, file in files.items():
         if file is not None:
             yield from _missing(field, file)
+
+
+def _about_http(http: HttpConfig) -> Iterator[str]:
+    if http.enabled and http.token_file is None and not _is_loopback(http.host):
+        yield (
+            f"http.host: {http.host} shows the page and the metrics to the network, without a token; "
+            "set http.token_file, or use 127.0.0.1 and a proxy, unless you trust the network"
+        )
+    if http.token_file is not None:
+        yield from _missing("http.token_file", http.token_file)
 
 
 def _missing(field: str, path: Path) -> Iterator[str]:

@@ -111,9 +111,12 @@ class HttpConfig(Section):
     enabled: Flag = True
     """false opens no port."""
     host: Host = "127.0.0.1"
-    """Address to listen on; anything but loopback shows the page to the network, without a password."""
+    """Address to listen on; anything but loopback shows the page to the network: set `token_file` then."""
     port: Annotated[Whole, Between(0, 65_535)] = 9464
     """0 takes any free port."""
+    token_file: FilePath | None = None
+    """The first line of this file is asked for as a bearer token, everywhere but at /healthz. Default:
+    systemd's credential `http-token`; without either, nothing is asked for."""
 
 
 class LogConfig(Section):

@@ -23,3 +23,7 @@ class EncoderError(MonitorError):
 
 class SinkError(MonitorError):
     """A sink can't take events now; it is retried."""
+
+
+class CredentialError(MonitorError):
+    """A password or token can't be had from its file."""

@@ -59,11 +59,12 @@ class Page:
             await self.call(f"{domain}.enable")
         return self
 
-    async def open(self, url: str) -> None:
-        loads = self._loads
+    async def open(self, url: str, loads: int = 1) -> None:
+        """Go to an address; `loads` is 2 where its page leads on to another by itself."""
+        wanted = self._loads + loads
         async with asyncio.timeout(60):
             await self.call("Page.navigate", url=url)
-            while self._loads == loads:
+            while self._loads < wanted:
                 self._note(await self._socket.receive_json())
 
     async def size(self, width: int, height: int, scale: float = 1.0) -> None:

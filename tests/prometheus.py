@@ -6,10 +6,11 @@ import json
 import re
 import shutil
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import aiohttp
 
@@ -59,14 +60,19 @@ class Prometheus:
 
 
 @contextlib.asynccontextmanager
-async def prometheus(targets: Sequence[str], rules: Sequence[Path] = ()) -> AsyncIterator[Prometheus]:
-    """Scrape `targets` ("host:port") as job sound-monitor; evaluate `rules` files every second."""
+async def prometheus(
+    targets: Sequence[str], rules: Sequence[Path] = (), scrape: Mapping[str, object] = MappingProxyType({})
+) -> AsyncIterator[Prometheus]:
+    """Scrape `targets` ("host:port") as job sound-monitor; evaluate `rules` files every second.
+
+    scrape: further settings of the job, such as `authorization`.
+    """
     assert PROMETHEUS is not None
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(path.resolve()) for path in rules],
         "scrape_configs": [
-            {"job_name": "sound-monitor", "static_configs": [{"targets": list(targets)}]},
+            {"job_name": "sound-monitor", "static_configs": [{"targets": list(targets)}], **scrape},
         ],
     }
     with TemporaryDirectory(prefix="prometheus-") as folder:

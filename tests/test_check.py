@@ -236,8 +236,8 @@ SLIPS = {
         sources={"tape": {"type": "file", "path": __file__, "loop": True, "realtime": False}}
     ),
     (
-        "http.host: 0.0.0.0 shows the page and the metrics to the network, without a password; "
-        "use 127.0.0.1 and a proxy, unless you trust the network"
+        "http.host: 0.0.0.0 shows the page and the metrics to the network, without a token; "
+        "set http.token_file, or use 127.0.0.1 and a proxy, unless you trust the network"
     ): configure(http={"host": "0.0.0.0"}),
     (
         "mqtt.broker: embedded is reached from this machine only; name your broker's host for Home "

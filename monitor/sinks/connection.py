@@ -10,7 +10,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiomqtt
@@ -18,7 +17,8 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config import MqttConfig, TlsConfig
-from monitor.errors import SinkError
+from monitor.credentials import read_secret
+from monitor.errors import CredentialError, SinkError
 
 # Where the library tells of every lost connection; the sinks tell of them in their own words.
 _library_log = logging.getLogger("monitor.sinks.aiomqtt")
@@ -137,23 +137,11 @@ def resolve_password(config: MqttConfig, environ: Mapping[str, str] = os.environ
     """Return the password from its file, systemd's credential or the configuration, in this order."""
     if config.username is None and config.version == "3.1.1":
         return None
-    path, name = config.password_file, "mqtt.password_file"
-    if path is None and "CREDENTIALS_DIRECTORY" in environ:
-        credential = Path(environ["CREDENTIALS_DIRECTORY"]) / "mqtt-password"
-        if credential.exists():
-            path, name = credential, "systemd's credential mqtt-password"
-    if path is None:
-        return config.password
     try:
-        with path.open(encoding="utf-8") as file:
-            password = file.readline().rstrip("\r\n")
-    except OSError as error:
-        raise SinkError(f"{name} {path}: {error.strerror}; make it a file that this user can read") from None
-    except UnicodeDecodeError:
-        raise SinkError(f"{name} {path}: is not text in UTF-8; its first line is the password") from None
-    if not password:
-        raise SinkError(f"{name} {path}: its first line is empty; write the password there")
-    return password
+        secret = read_secret(config.password_file, "mqtt.password_file", "mqtt-password", environ)
+    except CredentialError as error:
+        raise SinkError(str(error)) from None
+    return config.password if secret is None else secret
 
 
 class _ClosedAtOnceError(aiomqtt.MqttError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import AsyncIterator, Callable
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from monitor.config import HttpConfig
 from monitor.errors import MonitorError
 from monitor.status import Status, to_json
+from monitor.web.access import OPEN_PATH, ask_for, resolve_token
 from monitor.web.feed import Feed, Stream, wait
 from monitor.web.guard import LIMITS, add_headers, guard
 
@@ -62,11 +65,14 @@ async def serve(
     registry: CollectorRegistry,
     status: Callable[[], Status],
     healthy: Callable[[], tuple[bool, str]],
+    environ: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Server]:
-    """Answer until the block ends; raises MonitorError where the port can't be had."""
+    """Answer until the block ends; raises MonitorError where the port or the token can't be had."""
+    token = await asyncio.to_thread(resolve_token, config, environ)
     site = _Site(registry, status, healthy, await asyncio.to_thread(_load_page))
     known_hosts: frozenset[str] | None = None
-    app = web.Application(middlewares=[guard(lambda: known_hosts)], client_max_size=1)
+    middlewares = [guard(lambda: known_hosts), *([ask_for(token)] if token else [])]
+    app = web.Application(middlewares=middlewares, client_max_size=1)
     app.on_response_prepare.append(add_headers)
     site.add_to(app)
     runner = web.AppRunner(
@@ -78,6 +84,8 @@ async def serve(
         addresses = [sock.getsockname() for sock in listener.sockets]
         if all(ip_address(address[0]).is_loopback for address in addresses):
             known_hosts = frozenset({"localhost", config.host.lower()})
+        elif token is None:
+            _log.warning("http: %s is open to the network without a token; set http.token_file", config.host)
         try:
             yield Server(addresses[0][0], addresses[0][1])
         finally:
@@ -109,7 +117,7 @@ class _Site:
     def add_to(self, app: web.Application) -> None:
         """Route every path that there is; all else is 404, all but GET and HEAD 405."""
         app.router.add_get("/metrics", self._serve_metrics)
-        app.router.add_get("/healthz", self._serve_health)
+        app.router.add_get(OPEN_PATH, self._serve_health)
         app.router.add_get("/status.json", self._serve_status)
         app.router.add_get("/events", self._serve_events, allow_head=False)
         for path in self._page:
@@ -189,9 +197,13 @@ def _capped(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
 async def _listen(config: HttpConfig, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     try:
-        return await loop.create_server(protocol, config.host, config.port)
+        server = await loop.create_server(protocol, config.host, config.port)
     except OSError as error:
         raise MonitorError(_explain(config, error)) from error
+    for listener in server.sockets:
+        # Connections inherit it: who asks and then doesn't read the answer is cut off by the system.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * _WRITE_SECONDS))
+    return server
 
 
 def _explain(config: HttpConfig, error: OSError) -> str:
