@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.config import Config
 from monitor.prototypes import AudioPrototype, normalise
 from monitor.types import FloatArray
+
+Doubles = NDArray[np.float64]
 
 MOST_WEIGHT = 0.5
 """Of examples beside prompts that don't know them at all.
@@ -26,12 +29,12 @@ def prompts_of(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*texts, *config.background)))
 
 
-def _log_sum_exp(logits: FloatArray) -> FloatArray:
+def _log_sum_exp(logits: Doubles) -> Doubles:
     """Sum of exponentials in the logarithm, over the last axis; -inf where it is empty."""
     if logits.shape[-1] == 0:
-        return np.full(logits.shape[:-1], -np.inf, dtype=np.float32)
+        return np.full(logits.shape[:-1], -np.inf)
     peak = logits.max(axis=-1, keepdims=True)
-    total: FloatArray = np.log(np.exp(logits - peak).sum(axis=-1)) + peak[..., 0]
+    total: Doubles = np.log(np.exp(logits - peak).sum(axis=-1)) + peak[..., 0]
     return total
 
 
@@ -89,7 +92,7 @@ class Head:
                 # The better the words already know the examples, the less the examples have to add.
                 known = float(plain.score(heard[name].examples)[:, index].mean())
                 weighed[index] = (heard[name], MOST_WEIGHT * (1.0 - known) if event.prompts else 1.0)
-        scaled = (logit_scale * unrelated).astype(np.float32)
+        scaled = logit_scale * unrelated.astype(np.float64)
         return replace(
             plain, heard=weighed, unrelated_logit=float(_log_sum_exp(scaled @ background.T).mean())
         )
@@ -112,7 +115,9 @@ class Head:
         return scores
 
     def _independent(self, embeddings: FloatArray) -> FloatArray:
-        scaled = (embeddings * self.logit_scale).astype(np.float32)
+        # Double, so that which windows share a batch doesn't show in the last digits: what is decided on a
+        # stored embedding is what was decided live.
+        scaled = embeddings.astype(np.float64) * self.logit_scale
         positive = scaled @ self.prototypes.T
         background = _log_sum_exp(scaled @ self.background.T)
         for index, (prototype, weight) in self.heard.items():
@@ -127,7 +132,7 @@ class Head:
         return probabilities.astype(np.float32)
 
     def _exclusive(self, embeddings: FloatArray, prompts: tuple[FloatArray, ...]) -> FloatArray:
-        logits = embeddings @ np.concatenate(prompts).T * np.float32(self.logit_scale)
+        logits = embeddings.astype(np.float64) @ np.concatenate(prompts).T * self.logit_scale
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
         weights /= weights.sum(axis=1, keepdims=True)

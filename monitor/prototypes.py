@@ -54,7 +54,8 @@ class AudioPrototype:
 
     def likeness(self, embeddings: FloatArray) -> FloatArray:
         """Cosines of (B, D) with the prototype, -1..1, shape (B,)."""
-        result: FloatArray = normalise(embeddings - self.centre) @ self.direction
+        centred = normalise(embeddings - self.centre).astype(np.float64)
+        result: FloatArray = (centred @ self.direction).astype(np.float32)
         return result
 
     def evidence(self, embeddings: FloatArray) -> FloatArray:

@@ -164,3 +164,17 @@ def test_negatives_take_from_an_event_of_examples_only():
 def test_an_undefined_embedding_scores_nothing_with_examples_too():
     made = taught(EXAMPLES_ONLY, {"tune": near(TUNE, 3)})
     assert made.score(np.zeros((2, DIMENSION), np.float32)).tolist() == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("scoring", ["independent", "exclusive"])
+def test_scores_do_not_depend_on_which_windows_share_a_batch(scoring):
+    rng = np.random.default_rng(8)
+    events = {f"e{i}": {"prompts": [f"p{i}", f"q{i}"], "negatives": [f"n{i}"]} for i in range(7)}
+    made = Config.model_validate({"sources": {"mic": {}}, "events": events, "scoring": scoring})
+    texts = {text: normalise(rng.standard_normal(783)) for text in prompts_of(made)}
+    head = Head.build(made, texts, logit_scale=10.0)
+    embeddings = normalise(rng.standard_normal((200, 783)))
+    together = head.score(embeddings)
+    for size in (1, 2, 3, 64):
+        apart = [head.score(embeddings[first : first + size]) for first in range(0, 200, size)]
+        np.testing.assert_array_equal(np.concatenate(apart), together)
