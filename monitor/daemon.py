@@ -20,14 +20,14 @@ from monitor.config_file import load_config
 from monitor.errors import ConfigError, MonitorError, SinkError
 from monitor.metrics import Metrics
 from monitor.outbox import Backlog
-from monitor.outlets import LogOutlet, MqttOutlet, Outlets, SwitchMemory, mqtt_outlet
+from monitor.outlets import LogOutlet, MqttOutlet, Outlets, PageOutlet, SwitchMemory, mqtt_outlet
 from monitor.pipeline import Outlet, Pipeline
-from monitor.rules import event_in_words, windows_in_words
+from monitor.rules import event_in_words, stored_in_words, windows_in_words
 from monitor.scoring import Scorer
 from monitor.status import EncoderStatus, EventRule, OutboxStatus, ReloadStatus, Status
 from monitor.switches import Switches, load_switches
 from monitor.systemd import Notifier
-from monitor.web.server import serve
+from monitor.web import Live, serve
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class Daemon:
         self._pipeline: Pipeline | None = None
         self._mqtt: MqttOutlet | None = None
         self._outlets = Outlets(LogOutlet())
+        self._live = Live()
         self._reload = ReloadStatus(ok=True, at=self._started_at)
         self._metrics.reload(ok=True, at=self._started_at)
         self._stop = asyncio.Event()
@@ -108,7 +109,7 @@ class Daemon:
                     )
                 if config.http.enabled:
                     server = await stack.enter_async_context(
-                        serve(config.http, self._registry, self._status, self._healthy)
+                        serve(config.http, self._registry, self._status, self._healthy, self._live)
                     )
                     _log.info("page and metrics at %s", server.url)
                 notifier.status("loading the model")
@@ -116,7 +117,7 @@ class Daemon:
                 self._tell_model()
                 path = state_directory(config) / "switches.json"
                 switches = await asyncio.to_thread(load_switches, path)
-                outlets: list[Outlet] = [LogOutlet(), SwitchMemory(path, switches)]
+                outlets: list[Outlet] = [LogOutlet(), SwitchMemory(path, switches), PageOutlet(self._live)]
                 self._outlets = Outlets(*outlets, *([self._mqtt] if self._mqtt else []))
                 await self._listen(notifier, switches)
             _log.info("stopped")
@@ -231,6 +232,7 @@ class Daemon:
             started_at=self._started_at,
             encoder=encoder,
             windows=windows_in_words(config),
+            stored=stored_in_words(config),
             sources=pipeline.source_statuses() if pipeline else (),
             events=tuple(
                 EventRule(name, event.on_threshold, event.off, event_in_words(config, name))

@@ -16,6 +16,7 @@ from monitor.sinks.messages import event_fields
 from monitor.sinks.mqtt import MqttSink
 from monitor.switches import NOTHING_OFF, Switches, save_switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
+from monitor.web import Live
 
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS = 5.0
@@ -123,6 +124,21 @@ class SwitchMemory(Outlet):
             _log.warning("%s: can't be written (%s); switches hold until the next start", self._path, cause)
         else:
             self._saved = switches
+
+
+class PageOutlet(Outlet):
+    """Keeps what open pages show: the last day's events, and the sound that somebody watches."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def deliver(self, event: Event) -> None:
+        """Remember it for a day."""
+        self._live.day.add(event)
+
+    def heard(self, block: AudioBlock) -> None:
+        """Draw it, where a page is open."""
+        self._live.spectrograms.heard(block)
 
 
 class MqttOutlet(Outlet):

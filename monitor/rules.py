@@ -70,6 +70,17 @@ def windows_in_words(config: Config) -> str:
     )
 
 
+def stored_in_words(config: Config) -> tuple[str, ...]:
+    """Say what is kept of what is heard."""
+    lines = ["sound is scored and forgotten; none of it is stored"]
+    if config.mqtt is not None:
+        lines.append(
+            "events (name, times, score) are kept on disk until the broker has taken them, "
+            f"for {config.outbox.max_age_days:g} days at most"
+        )
+    return tuple(lines)
+
+
 def event_in_words(config: Config, event: str) -> tuple[str, str, str]:
     """Say how an event begins, how it ends and how its score is smoothed, each in a line."""
     return _beginning(config, event), _end(config, event), _smoothing(config, event)

@@ -127,6 +127,8 @@ class Status:
     """None where MQTT is turned off."""
     outbox: OutboxStatus
     reload: ReloadStatus
+    stored: tuple[str, ...] = ()
+    """What of the sound and the events is kept and where, in words."""
 
 
 def floor_dbfs(level_dbfs: float) -> float:

@@ -206,7 +206,7 @@ async def test_headers_that_trickle_in_are_cut_off_after_a_time(site, monkeypatc
 
 
 async def test_who_asks_and_does_not_read_gives_its_connection_back(site, monkeypatch):
-    monkeypatch.setattr(server, "_WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(server, "WRITE_SECONDS", 0.5)
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
     site.now = replace(HOUSE, windows="w" * 16_000_000)
     async with site.serve(token_file=None) as running:

@@ -69,10 +69,10 @@ async def test_recent_events_are_sent_at_first_and_then_only_when_there_are_new_
     daemon = Daemon(clock)
     feed = Feed(daemon.status, clock)
     early = Stream(feed)
-    assert kinds(await early.next()) == ["recent", "status"]
+    assert kinds(await early.next()) == ["settings", "recent", "status"]
     clock.now += INTERVAL_SECONDS
     assert kinds(await early.next()) == ["status"]
-    assert kinds(await Stream(feed).next()) == ["recent", "status"]
+    assert kinds(await Stream(feed).next()) == ["settings", "recent", "status"]
     clock.now += INTERVAL_SECONDS
     daemon.recent = (event(99, "kitchen", "dog_bark", 1.0, None, 0.9), *HOUSE.recent)
     assert kinds(await early.next()) == ["recent", "status"]

@@ -303,8 +303,8 @@ async def test_a_monitor_that_says_nothing_any_more_counts_as_lost(browser, show
     async with shown.serve() as server:
         await browser.open(server.url)
         await browser.until("document.body.dataset.stream === 'live'")
-        monkeypatch.setattr("monitor.web.server.wait", say_nothing)
-        monkeypatch.setattr("monitor.web.server._Site._stream", say_nothing)
+        monkeypatch.setattr("monitor.web.live.wait", say_nothing)
+        monkeypatch.setattr("monitor.web.live.LiveRoutes._stream", say_nothing)
         await browser.until("document.body.dataset.stream === 'lost'")
         monkeypatch.undo()
         await browser.until("document.body.dataset.stream === 'live'")

@@ -1,29 +1,34 @@
 """The HTTP port, asked over real connections."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
 import re
 import socket
+import time
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import aiohttp
+import numpy as np
 import pytest
 from prometheus import PROMETHEUS, prometheus
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from scenes import HOUSE, event
+from scenes import HOUSE, NOW, event
 from test_metrics import CONFIG, DOCUMENTED, drive
 
 from monitor.config import HttpConfig
 from monitor.errors import MonitorError
 from monitor.metrics import Metrics
 from monitor.status import to_json
-from monitor.web import serve, server
+from monitor.types import AudioBlock, Phase
+from monitor.web import Live, live, serve, server
+from monitor.web.day import OCCURRENCES_AT_MOST, Day
 
 ALERTS = Path(__file__).resolve().parent.parent / "config/prometheus/alerts.yml"
 SECURITY = {
@@ -47,6 +52,7 @@ class Daemon:
         self.now = HOUSE
         self.health = (True, "")
         self.snapshots = 0
+        self.live = Live()
 
     def status(self):
         self.snapshots += 1
@@ -56,7 +62,7 @@ class Daemon:
         return self.health
 
     def serve(self, **config):
-        return serve(HttpConfig(**{"port": 0, **config}), self.registry, self.status, self.healthy)
+        return serve(HttpConfig(**{"port": 0, **config}), self.registry, self.status, self.healthy, self.live)
 
 
 @pytest.fixture
@@ -346,6 +352,17 @@ class TestPort:
             assert response.status == 200
 
 
+def tone(source: str, number: int) -> AudioBlock:
+    """The block of that number of 50 ms at 48 kHz of a 1 kHz tone."""
+    time_seconds = (np.arange(2400) + 2400 * number) / 48_000
+    samples = (0.1 * np.sin(2 * np.pi * 1000 * time_seconds)).astype(np.float32)
+    return AudioBlock(source, 2400 * number, 48_000, samples, NOW + 0.05 * number)
+
+
+async def next_kind(response) -> str:
+    return (await next_message(response))[0]
+
+
 async def next_message(response) -> tuple[str, object]:
     """Read one server-sent event: its name and its data."""
     kind = (await response.content.readuntil(b"\n")).decode().removeprefix("event: ").strip()
@@ -353,10 +370,64 @@ async def next_message(response) -> tuple[str, object]:
     return kind, json.loads(data)
 
 
+class TestDay:
+    async def test_the_last_day_is_told_with_the_end_in_the_place_of_the_start(self, daemon, url, client):
+        now = time.time()
+        bark = replace(event(1, "kitchen", "dog_bark", 0.0, None, 0.6), started_at=now - 60.0)
+        old = replace(event(2, "kitchen", "dog_bark", 0.0, 5.0, 0.6), started_at=now - 90_005.0)
+        daemon.live.day.add(replace(old, ended_at=now - 90_000.0))
+        daemon.live.day.add(bark)
+        daemon.live.day.add(replace(bark, phase=Phase.END, ended_at=now - 50.0, peak_score=0.75))
+        async with client.get(f"{url}/day.json") as response:
+            assert response.content_type == "application/json"
+            [told] = await response.json()
+        assert (told["id"], told["phase"], told["peak_score"]) == ("0001", "end", 0.75)
+
+    def test_it_holds_no_more_than_its_limit(self):
+        day = Day(clock=lambda: NOW)
+        for number in range(OCCURRENCES_AT_MOST + 10):
+            day.add(event(number, "kitchen", "dog_bark", 100.0, 1.0, 0.6))
+        kept = day.occurrences()
+        assert len(kept) == OCCURRENCES_AT_MOST
+        assert kept[0].id == "000a"
+
+
+class TestSpectrogram:
+    async def test_only_a_page_that_watches_a_source_gets_its_columns(self, daemon, url, client):
+        async with (
+            client.get(f"{url}/events?spectrum=kitchen&spectrum=attic") as watching,
+            client.get(f"{url}/events") as other,
+        ):
+            assert (await next_message(watching))[0] == "settings"
+            for number in range(10):
+                daemon.live.spectrograms.heard(tone("kitchen", number))
+                daemon.live.spectrograms.heard(tone("garage", number))
+            kinds = []
+            while "columns" not in kinds:
+                kind, columns = await next_message(watching)
+                kinds.append(kind)
+            assert columns["source"] == "kitchen"
+            heard = np.frombuffer(base64.b64decode(columns["data"]), np.uint8).reshape(-1, columns["bands"])
+            assert 5 <= len(heard) <= 10
+            assert {await next_kind(other) for _ in range(5)} == {"settings", "recent", "status"}
+
+    async def test_nothing_is_kept_of_a_source_when_the_last_page_has_left(self, daemon, url, client):
+        async with client.get(f"{url}/events?spectrum=kitchen") as response:
+            await next_message(response)
+            assert daemon.live.spectrograms.watched == {"kitchen"}
+        async with asyncio.timeout(10):
+            while daemon.live.spectrograms.watched:  # the server notices at its next message
+                async with client.get(f"{url}/healthz") as response:
+                    assert response.status == 200
+
+
 class TestStream:
     async def test_recent_events_come_first_and_then_the_newest_status(self, daemon, url, client):
         async with client.get(f"{url}/events") as response:
             assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+            kind, settings = await next_message(response)
+            assert (kind, settings["windows"]) == ("settings", HOUSE.windows)
+            assert [each["name"] for each in settings["events"]] == [each.name for each in HOUSE.events]
             kind, recent = await next_message(response)
             assert kind == "recent"
             assert [each["id"] for each in recent] == [each.id for each in HOUSE.recent]
@@ -379,7 +450,7 @@ class TestStream:
             began = loop.time()
             before = daemon.snapshots
             for page in pages:
-                for _ in range(4):  # recent, and three times the status
+                for _ in range(5):  # settings, recent, and three times the status
                     await next_message(page)
             taken = daemon.snapshots - before
             elapsed = loop.time() - began
@@ -388,7 +459,7 @@ class TestStream:
         assert 2 <= taken <= 2 + elapsed / (0.9 * 0.5)
 
     async def test_pages_over_the_limit_are_told_so_until_one_closes(self, url, client, monkeypatch):
-        monkeypatch.setattr(server, "MAX_STREAMS", 2)
+        monkeypatch.setattr(live, "MAX_STREAMS", 2)
         async with client.get(f"{url}/events") as first, client.get(f"{url}/events") as second:
             assert (first.status, second.status) == (200, 200)
             async with client.get(f"{url}/events") as third:
@@ -405,7 +476,7 @@ class TestStream:
                     await next_message(second)  # the server notices at its next message
 
     async def test_a_page_that_reads_nothing_is_cut_off_alone(self, daemon, monkeypatch, client):
-        monkeypatch.setattr(server, "_WRITE_SECONDS", 0.3)
+        monkeypatch.setattr(live, "WRITE_SECONDS", 0.3)
         # Large enough to fill the buffers of a connection in a few messages.
         daemon.now = replace(HOUSE, windows="w" * 4_000_000)
         async with daemon.serve() as running:

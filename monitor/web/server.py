@@ -23,17 +23,13 @@ from monitor.config import HttpConfig
 from monitor.errors import MonitorError
 from monitor.status import Status, to_json
 from monitor.web.access import OPEN_PATH, ask_for, resolve_token
-from monitor.web.feed import Feed, Stream, wait
 from monitor.web.guard import LIMITS, add_headers, guard
+from monitor.web.live import WRITE_SECONDS, Live, LiveRoutes
 
 _log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 256
 """More are closed unheard, so that no client can take the daemon's file handles."""
-MAX_STREAMS = 128
-"""Open pages; the rest of the connections stay for Prometheus and the health check."""
-_WRITE_SECONDS = 10.0
-"""A page that takes nothing for so long is cut off."""
 _SHUTDOWN_SECONDS = 1.0
 
 _TYPES = {
@@ -65,6 +61,7 @@ async def serve(
     registry: CollectorRegistry,
     status: Callable[[], Status],
     healthy: Callable[[], tuple[bool, str]],
+    live: Live | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[Server]:
     """Answer until the block ends; raises MonitorError where the port or the token can't be had."""
@@ -75,6 +72,8 @@ async def serve(
     app = web.Application(middlewares=middlewares, client_max_size=1)
     app.on_response_prepare.append(add_headers)
     site.add_to(app)
+    routes = LiveRoutes(live or Live(), status)
+    routes.add_to(app)
     runner = web.AppRunner(
         app, access_log=None, logger=_http_log(), shutdown_timeout=_SHUTDOWN_SECONDS, **LIMITS
     )
@@ -91,7 +90,7 @@ async def serve(
         finally:
             listener.close()
     finally:
-        site.closing.set()
+        routes.closing.set()
         await runner.cleanup()
 
 
@@ -109,17 +108,13 @@ class _Site:
         self._status = status
         self._healthy = healthy
         self._page = page
-        self._feed = Feed(status)
-        self._streams = 0
         self._rendering = asyncio.Lock()
-        self.closing = asyncio.Event()
 
     def add_to(self, app: web.Application) -> None:
         """Route every path that there is; all else is 404, all but GET and HEAD 405."""
         app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get(OPEN_PATH, self._serve_health)
         app.router.add_get("/status.json", self._serve_status)
-        app.router.add_get("/events", self._serve_events, allow_head=False)
         for path in self._page:
             app.router.add_get(path, self._serve_page)
 
@@ -148,35 +143,6 @@ class _Site:
             headers={hdrs.CACHE_CONTROL: "no-cache"},
         )
 
-    async def _serve_events(self, request: web.Request) -> web.StreamResponse:
-        if self._streams >= MAX_STREAMS:
-            raise web.HTTPServiceUnavailable(
-                text=f"{MAX_STREAMS} pages are open already; close one.\n", headers={hdrs.RETRY_AFTER: "30"}
-            )
-        self._streams += 1
-        try:
-            return await self._stream(request)
-        finally:
-            self._streams -= 1
-
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8"})
-        stream = Stream(self._feed)
-        try:
-            await response.prepare(request)
-            while not self.closing.is_set():
-                message = await stream.next()
-                async with asyncio.timeout(_WRITE_SECONDS):
-                    await response.write(message)
-                await wait(self.closing, self._feed.interval_seconds)
-        except ConnectionResetError:
-            _log.debug("%s has closed the page", request.remote)
-        except TimeoutError:
-            _log.debug("%s takes nothing any more; cut off", request.remote)
-            if request.transport is not None:
-                request.transport.abort()
-        return response
-
 
 class _Refusal(asyncio.Protocol):
     """Closes a connection as soon as it is there."""
@@ -202,7 +168,7 @@ async def _listen(config: HttpConfig, protocol: Callable[[], asyncio.Protocol]) 
         raise MonitorError(_explain(config, error)) from error
     for listener in server.sockets:
         # Connections inherit it: who asks and then doesn't read the answer is cut off by the system.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * _WRITE_SECONDS))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * WRITE_SECONDS))
     return server
 
 

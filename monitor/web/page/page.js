@@ -11,13 +11,17 @@ let source = null;
 let silence = 0;
 let lastHeard = null;
 let told = null;
+let settings = {};
 
 function connect() {
   source?.close();
   source = new EventSource("events");
+  source.addEventListener("settings", (message) => {
+    settings = JSON.parse(message.data);
+  });
   source.addEventListener("status", (message) => {
     heard();
-    const status = JSON.parse(message.data);
+    const status = { ...JSON.parse(message.data), ...settings };
     showSources(status);
     showSettings(status);
     showSystem(status);
