@@ -40,7 +40,11 @@ class Site:
     def serve(self, environ=None, **config):
         given = {"port": 0, "token_file": self.token_file, **config}
         return serve(
-            HttpConfig(**given), self.registry, lambda: self.now, lambda: self.health, environ or os.environ
+            HttpConfig(**given),
+            self.registry,
+            lambda: self.now,
+            lambda: self.health,
+            environ=environ or os.environ,
         )
 
 
