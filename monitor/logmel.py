@@ -1,4 +1,4 @@
-"""CLAP's log-mel spectrogram in torch: the one front end of both encoders.
+"""CLAP's log-mel spectrogram: the one front end of both encoders, here in plain arrays.
 
 Equal to transformers' `ClapFeatureExtractor` with `truncation="rand_trunc"`: periodic Hann window, centred
 frames with reflect padding, power spectrum, slaney mel filter bank, 10 log10 with a floor at 1e-10.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+
+from monitor.types import FloatArray
 
 POWER_FLOOR = 1e-10
 FLOOR_DB = -100.0
@@ -61,49 +61,31 @@ def slaney_filters(settings: LogMelSettings) -> NDArray[np.float32]:
     return triangles.astype(np.float32)
 
 
-class LogMel(nn.Module):
-    """Samples to decibels per mel band, on whatever device the module is on.
+class LogMel:
+    """Samples to decibels per mel band, in float32: see `encoders/clap_logmel.py` for what that resolves."""
 
-    In float32 the largest error is of the order of 0.1 dB, in bands that are all but empty beside loud ones
-    (of a recording once sampled at 16 kHz, for example). In float64 it is 1e-5 dB, at twice the time.
-    """
-
-    window: Tensor
-    filters: Tensor
-
-    def __init__(self, settings: LogMelSettings | None = None, dtype: torch.dtype = torch.float32) -> None:
-        """Build window and filter bank; they follow `.to(device)` but stay out of the state dict.
-
-        dtype is that of the Fourier transform.
-        """
-        super().__init__()
+    def __init__(self, settings: LogMelSettings | None = None) -> None:
+        """Build window and filter bank."""
         self.settings = settings or LogMelSettings()
-        window = torch.hann_window(self.settings.n_fft, periodic=True, dtype=dtype)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", torch.from_numpy(slaney_filters(self.settings)), persistent=False)
+        n_fft = self.settings.n_fft
+        self._window = (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
+        filters = slaney_filters(self.settings)
+        self._bins = int(np.flatnonzero(filters.any(axis=1))[-1]) + 1
+        self._filters = filters[: self._bins]
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Centred frames of (B, N) float32 samples at full scale 1.0: (B, 1 + N // hop, mels) in dB.
-
-        N must exceed n_fft // 2, for the reflected edges.
-        """
-        edge = self.settings.n_fft // 2
-        return self.frames(functional.pad(samples[:, None], (edge, edge), mode="reflect")[:, 0])
-
-    def frames(self, samples: Tensor) -> Tensor:
+    def frames(self, samples: FloatArray) -> FloatArray:
         """Frames that lie wholly inside (B, N) samples: (B, 1 + (N - n_fft) // hop, mels) in dB.
 
         Frame i covers samples [i * hop, i * hop + n_fft), so consecutive pieces of a stream that overlap by
         n_fft - hop samples give the same frames as the stream in one piece.
         """
-        frames = samples.to(self.window.dtype).unfold(1, self.settings.n_fft, self.settings.hop)
-        mel_power = torch.cat(
-            [self._mel_power(part) for part in torch.split(frames, FRAMES_AT_ONCE, dim=1)], dim=1
-        )
-        return 10.0 * torch.log10(torch.clamp(mel_power, min=POWER_FLOOR))
-
-    def _mel_power(self, frames: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft(frames * self.window)
-        # Not a sum over an axis of the two parts: reducing over so short an axis is several times slower.
-        power: Tensor = spectrum.real.square() + spectrum.imag.square()
-        return power.to(self.filters.dtype) @ self.filters
+        frames = sliding_window_view(samples, self.settings.n_fft, axis=1)[:, :: self.settings.hop]
+        power = np.empty((*frames.shape[:2], self._filters.shape[1]), dtype=np.float32)
+        for row in range(len(frames)):
+            for start in range(0, frames.shape[1], FRAMES_AT_ONCE):
+                part = slice(start, start + FRAMES_AT_ONCE)
+                spectrum = np.fft.rfft(frames[row, part] * self._window)[:, : self._bins]
+                power[row, part] = (spectrum.real**2 + spectrum.imag**2) @ self._filters
+        decibels: FloatArray = np.log10(np.maximum(power, POWER_FLOOR, out=power), out=power)
+        decibels *= 10.0
+        return decibels

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import ClapFeatureExtractor
 
 from monitor.encoders.clap_batches import runs, tile
-from monitor.logmel import LogMel
+from monitor.encoders.clap_logmel import LogMel
 
 RATE_HZ = 48000
 LENGTH = 10 * RATE_HZ

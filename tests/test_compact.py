@@ -39,7 +39,7 @@ def window(samples: np.ndarray, position: int, seconds: float, source: str = "a"
 
 def frames_of(encoder: CompactEncoder, source: str = "a") -> tuple[int, np.ndarray]:
     stream = encoder._streams[source]
-    return stream.first, stream.frames.numpy().copy()
+    return stream.first, stream.frames.copy()
 
 
 @pytest.mark.parametrize("hop", [0.1, 0.5, 0.77, 1.0, 2.5])
@@ -128,9 +128,11 @@ def test_silence_and_undefined_samples_give_zero_rows(encoder: CompactEncoder) -
         [window(silence, 0, 5, "quiet"), window(broken, 0, 5, "broken"), window(silence, 0, 0, "none")]
     )
     assert not rows.any()
-    later = encoder.embed_audio([window(broken, RATE, 5, "broken")])
+    later = encoder.embed_audio(
+        [window(broken, RATE, 5, "broken"), window(1e30 * recording(5), 0, 5, "loud")]
+    )
     assert np.isfinite(later).all()
-    assert np.linalg.norm(later) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(later, axis=1), 1, atol=1e-4)
 
 
 def test_the_cache_is_bounded(encoder: CompactEncoder) -> None:
@@ -188,10 +190,11 @@ def test_identity_names_the_weights(encoder: CompactEncoder) -> None:
     assert encoder.logit_scale > 1
 
 
-def test_loading_it_leaves_transformers_alone() -> None:
-    load = "import sys, monitor.encoders.compact as c; c.CompactEncoder.load()"
+def test_it_needs_no_torch() -> None:
+    """Which alone would take 180 MB, and seconds at every start."""
+    load = "import sys, monitor.encoders.compact as c; c.CompactEncoder.load().embed_text(['a dog'])"
     done = subprocess.run(
-        [sys.executable, "-c", f"{load}; print('transformers' in sys.modules)"],
+        [sys.executable, "-c", f"{load}; print('torch' in sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

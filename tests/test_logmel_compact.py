@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from monitor.logmel import FLOOR_DB, LogMel, LogMelSettings
+from monitor import logmel
+from monitor.encoders.clap_logmel import LogMel
+from monitor.logmel import FLOOR_DB, LogMelSettings
 
 SHARED = Path(os.environ.get("SOUND_MONITOR_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -61,3 +63,19 @@ def test_pieces_of_a_stream_equal_the_whole() -> None:
     torch.testing.assert_close(
         centred[:, 2:-2], mel.frames(stream[:, 448:])[:, : centred.shape[1] - 4], atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("seconds", [0.03, 0.5, 10.0])
+def test_plain_arrays_equal_torch(seconds: float, batch: int) -> None:
+    rng = np.random.default_rng(5)
+    samples = rng.standard_normal((batch, int(48000 * seconds))).astype(np.float32)
+    samples *= np.logspace(-4, 0, samples.shape[1], dtype=np.float32)
+    theirs = LogMel().frames(torch.from_numpy(samples)).numpy()
+    ours = logmel.LogMel().frames(samples)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_plain_arrays_have_the_same_floor() -> None:
+    np.testing.assert_allclose(logmel.LogMel().frames(np.zeros((2, 4800), dtype=np.float32)), FLOOR_DB)

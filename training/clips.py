@@ -12,7 +12,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from monitor.logmel import LogMel
+from monitor.encoders.clap_logmel import LogMel
 from training.audio import PERMISSIVE, RATE_HZ
 
 

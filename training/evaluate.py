@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save
 
 from monitor.encoders import compact
 from monitor.encoders.compact import CompactEncoder
-from monitor.encoders.compact_net import unit
 from monitor.types import Window
 from training.clips import ESC_LABELS, Clip, esc_clips, label_text, samples_of
 from training.leftout import LEFT_OUT
+from training.net import unit
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "monitor" / "encoders" / "weights"

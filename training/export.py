@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from monitor.encoders.compact import CONFIG, TOKENIZER, WEIGHTS
-from monitor.encoders.compact_net import CompactNet
-from monitor.encoders.compact_text import to_int8
 from training.feed import EVIDENCE_POWER, PRIOR_POWER
+from training.net import CompactNet
+from training.textnet import to_int8
 
 EPSILON = 1e-5
 

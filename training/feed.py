@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monitor.encoders.compact_net import CompactNet, unit
-from monitor.encoders.compact_text import TextNet, tokenizer_from
+from monitor.encoders.compact_text import tokenizer_from
 from training.clips import ESC_LABELS, esc_clips, label_text, mels_of
 from training.leftout import LEFT_OUT
+from training.net import CompactNet, unit
 from training.text import bags
+from training.textnet import TextNet
 
 FRAMES = 500
 EVIDENCE_POWER = 0.75

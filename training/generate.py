@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from monitor.logmel import LogMel
+from monitor.encoders.clap_logmel import LogMel
 from training.leftout import names_left_out
 from training.teacher import Teacher
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from monitor.encoders.compact_text import TextNet, tokenizer_from
+from monitor.encoders.compact_text import tokenizer_from
 from training.sentences import model_folder, templates, thesaurus
+from training.textnet import TextNet
 
 VOCABULARY = 20500
 

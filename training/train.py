@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monitor.encoders.compact_net import CausalConv, CompactNet, unit
 from training.clips import ESC_LABELS, label_text
 from training.fastconv import FastConv
 from training.feed import EVIDENCE_POWER, PRIOR_POWER, Gossip, Ring, Validation, evidence, text_tables
 from training.leftout import LEFT_OUT
+from training.net import CausalConv, CompactNet, unit
 
 VIEWS = [(0, 496, 20), (1, 240, 32), (2, 240, 32), (3, 96, 56)]
 """Ring view, frames used, batch size."""

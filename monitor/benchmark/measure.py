@@ -139,13 +139,14 @@ def _checkpoint(options: Options) -> Iterator[str]:
 
 
 def _encoders(options: Options, model: str) -> dict[str, EncoderConfig]:
-    wanted: dict[str, dict[str, Any]] = {EXACT: {"model": model}}
+    clap = {"model": model, "device": options.device}
+    wanted: dict[str, dict[str, Any]] = {EXACT: clap}
     if options.fast:
-        wanted[f"clap {options.fast}"] = {"model": model, "dtype": options.fast}
+        wanted[f"clap {options.fast}"] = clap | {"dtype": options.fast}
     if options.compact:
         wanted["compact"] = {"model": "compact"}
-    common = {"device": options.device, "threads": options.threads}
-    return {name: EncoderConfig.model_validate(each | common) for name, each in wanted.items()}
+    threads = {"threads": options.threads}
+    return {name: EncoderConfig.model_validate(each | threads) for name, each in wanted.items()}
 
 
 def _resident_megabytes(config: EncoderConfig) -> float:

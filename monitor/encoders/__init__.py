@@ -9,9 +9,9 @@ from monitor.types import Encoder
 def load_encoder(config: EncoderConfig) -> Encoder:
     """Load the configured model, in the thread that is going to own it; raises EncoderError."""
     if config.model == "compact":
-        from monitor.encoders.compact import CompactEncoder  # noqa: PLC0415 - loading torch takes seconds
+        from monitor.encoders.compact import CompactEncoder  # noqa: PLC0415 - leaves `check` quick
 
-        return CompactEncoder.load(threads=config.threads, device=config.device)
-    from monitor.encoders.clap import ClapEncoder  # noqa: PLC0415 - loading transformers takes longer
+        return CompactEncoder.load(threads=config.threads)
+    from monitor.encoders.clap import ClapEncoder  # noqa: PLC0415 - loading torch takes seconds
 
     return ClapEncoder.load(config)

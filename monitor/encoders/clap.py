@@ -18,8 +18,8 @@ from monitor.config import EncoderConfig
 from monitor.encoders.clap_audio import Tower, build_tower
 from monitor.encoders.clap_batches import CpuBatches, CudaBatches
 from monitor.encoders.clap_checkpoint import Checkpoint, open_checkpoint, out_of_memory, refusal
+from monitor.encoders.clap_logmel import LogMel
 from monitor.errors import EncoderError
-from monitor.logmel import LogMel
 from monitor.types import FloatArray, Window
 
 logger = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ from importlib import resources
 from typing import Self
 
 import numpy as np
-import torch
-from safetensors.torch import load as load_tensors
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from threadpoolctl import threadpool_limits
 
-from monitor.encoders.compact_net import STEP, CompactNet, NetConfig, State, unit
-from monitor.encoders.compact_text import MAX_TOKENS, TextNet, tokenizer_from
+from monitor.encoders.compact_net import STEP, CompactNet, NetConfig, unit
+from monitor.encoders.compact_text import TextNet
 from monitor.errors import EncoderError
 from monitor.logmel import LogMel
 from monitor.types import FloatArray, Window
@@ -30,11 +30,14 @@ WEIGHTS = "compact.safetensors"
 TOKENIZER = "tokenizer.json"
 CONFIG = "compact.json"
 MAX_SOURCES = 512
-"""Streams remembered; each holds about 0.2 MB. Beyond it the least recently heard is recomputed."""
+"""Streams remembered; each holds about 0.1 MB. Beyond it the least recently heard is recomputed."""
 MIN_FRAMES = 3
 """Windows with less are repeated up to a second before they are embedded."""
 CHECKED_SAMPLES = 4096
 """Samples that a window must share with the one before to count as its continuation."""
+
+LOUDEST = 1e3
+"""Samples beyond this, a thousand times full scale, are cut off."""
 
 
 @dataclass
@@ -49,15 +52,15 @@ class _Stream:
     """Last samples of the last window, a copy."""
     first: int
     """Absolute index of `frames[0]`; frame j begins at sample j * STEP * hop of the source's clock."""
-    frames: Tensor
+    frames: FloatArray
     """(T, frame_width)."""
-    state: State | None
-    """To compute frame `first + T` with; None before the first frame."""
+    state: FloatArray
+    """To compute frame `first + T` with, (S,)."""
 
     @property
     def after(self) -> int:
         """Index of the first frame that isn't computed yet."""
-        return self.first + self.frames.shape[0]
+        return self.first + len(self.frames)
 
 
 @dataclass
@@ -75,63 +78,46 @@ class CompactEncoder:
     rate_hz = 48000
     max_window_seconds = 10.0
 
-    def __init__(
-        self, weights: bytes, tokenizer: str, config: str, threads: int = 1, device: str = "cpu"
-    ) -> None:
+    device = "cpu"
+
+    def __init__(self, weights: bytes, tokenizer: str, config: str, threads: int = 1) -> None:
         """Build from the contents of the three files; `load` takes them from the package."""
-        torch.set_num_threads(threads)
+        threadpool_limits(threads, user_api="blas")
         settings = json.loads(config)
         tensors = load_tensors(weights)
         self.identity = f"compact-{settings['version']}:{hashlib.sha256(weights).hexdigest()[:8]}"
         self.logit_scale = float(settings["logit_scale"])
-        self._device = torch.device(device)
-        self.device = str(self._device)
-        self._net = CompactNet(NetConfig(**settings["net"])).eval()
-        self._net.load_state_dict(_part(tensors, "audio."))
-        self._net.to(self._device)
-        for module in self._net.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-        self._log_mel = LogMel().to(self._device)
-        self._prior = tensors["prior"].float().to(self._device)
+        self._net = CompactNet(NetConfig(**settings["net"]), _part(tensors, "audio."))
+        self._log_mel = LogMel()
+        self._debias = tensors["prior"] ** np.float32(-settings["prior_power"])
         self._evidence_power = float(settings["evidence_power"])
-        self._prior_power = float(settings["prior_power"])
         self._class_share = float(settings["class_share"])
         self._class_power = float(settings["class_power"])
-        self._tokenizer = tokenizer_from(tokenizer)
-        self._table, self._scales = tensors["table"], tensors["scales"].float()
-        self._text = TextNet(1).eval()
-        del self._text.tokens
-        self._text.load_state_dict(_part(tensors, "text."))
+        # A copy: a view would keep all of the file in memory.
+        table, scales = tensors["table"].copy(), tensors["scales"].astype(np.float32)
+        self._text = TextNet(tokenizer, table, scales, _part(tensors, "text."))
         self._step = STEP * self._log_mel.settings.hop
         self._edge = self._log_mel.settings.n_fft - self._log_mel.settings.hop
         self._most_frames = int(self.max_window_seconds * self.rate_hz) // self._step + 2
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
 
     @classmethod
-    def load(cls, threads: int = 1, device: str = "cpu") -> Self:
-        """Load the shipped weights; `device` is `cpu`, `cuda` or `auto`."""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+    def load(cls, threads: int = 1) -> Self:
+        """Load the shipped weights."""
         folder = resources.files("monitor.encoders") / "weights"
         try:
             files = [(folder / name).read_bytes() for name in (WEIGHTS, TOKENIZER, CONFIG)]
-            return cls(files[0], files[1].decode(), files[2].decode(), threads, device)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            return cls(files[0], files[1].decode(), files[2].decode(), threads)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise EncoderError(f"the compact encoder can't be loaded: {error}") from error
 
-    @torch.inference_mode()
     def embed_text(self, prompts: Sequence[str]) -> FloatArray:
         """Return unit-length embeddings, shape (len(prompts), D); any text is allowed, the empty one too."""
-        means = torch.zeros(len(prompts), self._table.shape[1])
-        for row, encoding in enumerate(self._tokenizer.encode_batch(list(prompts), add_special_tokens=False)):
-            ids = torch.tensor(encoding.ids[:MAX_TOKENS], dtype=torch.long)
-            if len(ids):
-                means[row] = (self._table[ids].float() * self._scales[ids, None]).mean(dim=0)
-        direction, logits = self._text.head(means)
-        return self._join(direction, unit(torch.softmax(logits, dim=1) ** self._class_power))
+        direction, logits = self._text(prompts)
+        likelihood = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likelihood /= likelihood.sum(axis=1, keepdims=True)
+        return self._join(direction, unit(likelihood**self._class_power))
 
-    @torch.inference_mode()
     def embed_audio(self, windows: Sequence[Window]) -> FloatArray:
         """Return unit-length embeddings, shape (len(windows), D); zero rows for digital silence and NaN.
 
@@ -139,17 +125,15 @@ class CompactEncoder:
         wholly inside it. A window that begins later than its source's last one and overlaps it goes on from
         its frames, which know up to 1.75 s of what came before; any other is computed with zeros before it.
         """
-        summaries = torch.zeros(len(windows), 2 * self._net.config.frame_width, device=self._device)
-        heard = np.array(
-            [bool(np.isfinite(w.samples).all() and np.any(w.samples)) for w in windows], dtype=bool
-        )
+        summaries = np.zeros((len(windows), 2 * self._net.config.frame_width), dtype=np.float32)
+        heard = np.array([_heard(window.samples) for window in windows], dtype=bool)
         for turn in _turns(windows):
             self._advance([windows[i] for i in turn])
             for i in turn:
                 summaries[i] = self._summary(windows[i])
-        direction, logits, _ = self._net.head(summaries)
-        power = torch.exp(self._evidence_power * torch.nn.functional.logsigmoid(logits))
-        embeddings = self._join(direction, unit(power * self._prior**-self._prior_power))
+        direction, logits = self._net.head(summaries)
+        power: FloatArray = np.exp(-self._evidence_power * np.logaddexp(np.float32(0), -logits))
+        embeddings = self._join(direction, unit(power * self._debias))
         embeddings[~heard] = 0.0
         return embeddings
 
@@ -157,15 +141,14 @@ class CompactEncoder:
         """Drop everything that is kept of the sources heard so far."""
         self._streams.clear()
 
-    def _join(self, direction: Tensor, evidence: Tensor) -> FloatArray:
+    def _join(self, direction: FloatArray, evidence: FloatArray) -> FloatArray:
         share = self._class_share
-        joined = torch.cat([direction * (1.0 - share) ** 0.5, evidence * share**0.5], dim=1)
-        result: FloatArray = unit(joined).float().cpu().numpy()
-        return result
+        joined = np.concatenate([direction * (1.0 - share) ** 0.5, evidence * share**0.5], axis=1)
+        return unit(joined).astype(np.float32)
 
     def _advance(self, windows: Sequence[Window]) -> None:
         """Compute the missing frames of windows of different sources, equal lengths together."""
-        groups: dict[tuple[int, bool], list[_Piece]] = {}
+        groups: dict[int, list[_Piece]] = {}
         for window in windows:
             if window.rate_hz != self.rate_hz:
                 raise EncoderError(f"the compact encoder hears {self.rate_hz} Hz, not {window.rate_hz}")
@@ -175,19 +158,17 @@ class CompactEncoder:
             if count > 0:
                 start = begin - window.position
                 samples = window.samples[start : start + count * self._step + self._edge]
-                samples = np.where(np.isfinite(samples), samples, np.float32(0))
-                groups.setdefault((count, stream.state is None), []).append(_Piece(stream, samples))
-        for (_, fresh), pieces in groups.items():
-            batch = torch.from_numpy(np.stack([p.samples for p in pieces])).to(self._device)
-            kept = [p.stream.state or [] for p in pieces]
-            state = None if fresh else [torch.cat(rows) for rows in zip(*kept, strict=True)]
-            frames, after = self._net.frames(self._log_mel.frames(batch), state)
+                groups.setdefault(count, []).append(_Piece(stream, samples))
+        for pieces in groups.values():
+            samples = _finite(np.stack([piece.samples for piece in pieces]))
+            states = np.stack([piece.stream.state for piece in pieces])
+            frames = self._net.frames(self._log_mel.frames(samples), states)
             for row, piece in enumerate(pieces):
                 stream = piece.stream
-                known = torch.cat([stream.frames, frames[row]])
+                known = np.concatenate([stream.frames, frames[row]])
                 stream.first += max(0, len(known) - self._most_frames)
                 stream.frames = known[-self._most_frames :]
-                stream.state = [rows[row : row + 1].clone() for rows in after]
+                stream.state = states[row].copy()
 
     def _stream(self, window: Window) -> _Stream:
         """Return the source's stream, moved on to `window`; a new one unless `window` continues it."""
@@ -199,8 +180,8 @@ class CompactEncoder:
                 end=end,
                 tail=window.samples[:0],
                 first=-(-window.position // self._step),
-                frames=torch.zeros(0, self._net.config.frame_width, device=self._device),
-                state=None,
+                frames=np.zeros((0, self._net.config.frame_width), dtype=np.float32),
+                state=self._net.start(1)[0],
             )
         moved = replace(
             stream, position=window.position, end=end, tail=window.samples[-CHECKED_SAMPLES:].copy()
@@ -229,21 +210,38 @@ class CompactEncoder:
         offset = stream.end - common - window.position
         return np.array_equal(window.samples[offset : offset + common], stream.tail[-common:])
 
-    def _summary(self, window: Window) -> Tensor:
+    def _summary(self, window: Window) -> FloatArray:
         """Pooled frames of a window whose stream is up to date, (2 * frame_width,)."""
         stream = self._streams[window.source]
         begin = -(-window.position // self._step) - stream.first
         frames = stream.frames[begin:]
         if len(frames) < MIN_FRAMES:
-            samples = np.resize(np.append(window.samples, np.float32(0)), self.rate_hz)
-            samples = np.where(np.isfinite(samples), samples, np.float32(0))
-            mel = self._log_mel.frames(torch.from_numpy(samples)[None].to(self._device))
-            frames = self._net.frames(mel[:, : mel.shape[1] // STEP * STEP])[0][0]
-        return self._net.summary(frames[None])[0]
+            samples = _finite(np.resize(np.append(window.samples, np.float32(0)), self.rate_hz))
+            mel = self._log_mel.frames(samples[None])
+            frames = self._net.frames(mel[:, : mel.shape[1] // STEP * STEP], self._net.start())[0]
+        return self._net.summary(frames)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+def _part(tensors: dict[str, FloatArray], prefix: str) -> dict[str, FloatArray]:
+    return {
+        name.removeprefix(prefix): tensor.astype(np.float32)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _heard(samples: FloatArray) -> bool:
+    """Tell whether all samples are finite, and one isn't zero."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy = samples @ samples
+    if 0.0 < energy < np.inf:
+        return True
+    return bool(np.isfinite(samples).all() and samples.any())  # so loud or soft that squares don't tell
+
+
+def _finite(samples: FloatArray) -> FloatArray:
+    """Replace what isn't a number by silence, and bound the rest, so that no square overflows."""
+    return np.clip(np.nan_to_num(samples, nan=0.0), -LOUDEST, LOUDEST)
 
 
 def _turns(windows: Sequence[Window]) -> list[list[int]]:

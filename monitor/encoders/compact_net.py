@@ -1,23 +1,27 @@
-"""The compact encoder's audio network: a causal residual convolutional network over log-mel frames.
+"""The compact encoder's audio network in plain arrays: a causal residual convolutional network over log-mel.
 
-Nothing looks across time except convolutions, and those look back only (1.75 s in all), so a stream can be
-computed piece by piece: each convolution needs the last rows of its input (`State`), none is computed twice.
-Pooling over time comes last, from the frames' own numbers.
+Nothing looks across time except convolutions, and those look back only (1.75 s in all), so a stream is
+computed piece by piece: each convolution needs the last rows of its input (a part of the state), and none is
+computed twice. Every convolution is one matrix product of patches, all tensors (B, T, F, C).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-State = list[Tensor]
-"""The last rows of every time-convolution's input, in order of use; each (B, C, rows, F)."""
+from monitor.types import FloatArray
 
 STEP = 16
 """Log-mel frames per frame of the network: 0.16 s at CLAP's hop of 10 ms."""
+FRAMES_AT_ONCE = 1024
+"""Log-mel frames of all streams together whose patches stay in a processor's cache."""
+STRIDES = ((2, 2), (1, 1), (2, 2), (1, 1), (1, 2), (1, 1), (1, 1))
+"""Of the blocks, over time and frequency."""
+STEM_STRIDE = (4, 2)
 
 
 @dataclass(frozen=True)
@@ -34,107 +38,157 @@ class NetConfig:
     deviation_db: float = 32.0
 
 
-def unit(vectors: Tensor) -> Tensor:
+def unit(vectors: FloatArray) -> FloatArray:
     """Scale rows to unit length; rows of zeros stay finite."""
-    return functional.normalize(vectors, dim=-1, eps=1e-6)
+    scaled: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    return scaled
 
 
-class CausalConv(nn.Module):
-    """Convolution over (time, frequency) whose output row i sees input rows up to (i + 1) * stride - 1."""
+def relu(x: FloatArray) -> FloatArray:
+    """Cut negative numbers off, in place."""
+    return np.maximum(x, np.float32(0), out=x)
 
-    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=(0, kernel[1] // 2))
-        self.norm: nn.Module = nn.Identity()
-        self.rows = kernel[0] - stride[0]
 
-    def forward(self, x: Tensor, state: State | None, after: State) -> Tensor:
-        """(B, C, T, F) to (B, C', T / stride, F').
+class Linear:
+    """A matrix and what is added after it, from weights named `name.weight` (out, in) and `name.bias`."""
 
-        This layer's past rows come off `state`, the rows to go on from are added to `after`.
-        """
-        if self.rows > 0:
-            x = (
-                functional.pad(x, (0, 0, self.rows, 0))
-                if state is None
-                else torch.cat([state.pop(0), x], dim=2)
-            )
-            if not self.training:
-                after.append(x[:, :, -self.rows :].clone())
-        result: Tensor = self.norm(self.conv(x))
+    def __init__(self, weights: Mapping[str, FloatArray], name: str) -> None:
+        self._matrix = np.ascontiguousarray(weights[f"{name}.weight"].T)
+        self._bias = weights[f"{name}.bias"]
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """(..., in) to (..., out)."""
+        result: FloatArray = x @ self._matrix
+        result += self._bias
         return result
 
 
-class Block(nn.Module):
+class _Conv:
+    """Convolution whose output row i sees input rows up to (i + 1) * stride - 1."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, FloatArray],
+        name: str,
+        bands: int,
+        stride: tuple[int, int] = (1, 1),
+        *,
+        padded: bool = True,
+    ) -> None:
+        """Take `name.conv.weight` (out, in, time, frequency) and its bias; `bands` come in."""
+        weight = weights[f"{name}.conv.weight"]
+        outputs, self._inputs, *kernel = weight.shape
+        self._kernel = (kernel[0], kernel[1])
+        self._stride = stride
+        self._edge = kernel[1] // 2 if padded else 0
+        self._matrix = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, outputs))
+        self._bias = weights[f"{name}.conv.bias"]
+        self._past = kernel[0] - stride[0]
+        self.bands = (bands + 2 * self._edge - kernel[1]) // stride[1] + 1
+        self.state_shape = (self._past, bands, self._inputs)
+
+    def __call__(self, x: FloatArray, state: Iterator[FloatArray]) -> FloatArray:
+        """(B, T, F, C) to (B, T / stride, F', C'); the state's next part is read, then moved on in place."""
+        batch, frames, bands, _ = x.shape
+        past, edge = self._past, self._edge
+        if past or edge:
+            wide = np.zeros((batch, past + frames, bands + 2 * edge, self._inputs), dtype=np.float32)
+            inside = wide[:, :, edge : edge + bands]
+            inside[:, past:] = x
+            if past:
+                rows = next(state)
+                inside[:, :past] = rows
+                rows[...] = inside[:, frames:]
+            x = wide
+        of_batch, of_row, of_band, of_channel = x.strides
+        over, across = self._stride
+        patches = as_strided(
+            x,
+            (batch, frames // over, self.bands, *self._kernel, self._inputs),
+            (of_batch, of_row * over, of_band * across, of_row, of_band, of_channel),
+        )
+        y: FloatArray = patches.reshape(-1, len(self._matrix)) @ self._matrix
+        y += self._bias
+        return y.reshape(batch, frames // over, self.bands, -1)
+
+
+class _Block:
     """Residual block: 3 x 3, then 1 x 3 (frequency only), with a 1 x 1 shortcut where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int]) -> None:
-        super().__init__()
-        self.stride = stride
-        self.first = CausalConv(inputs, outputs, (3, 3), stride)
-        self.second = CausalConv(outputs, outputs, (1, 3), (1, 1))
-        same = inputs == outputs and stride == (1, 1)
-        self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, bias=False)
+    def __init__(
+        self, weights: Mapping[str, FloatArray], name: str, bands: int, stride: tuple[int, int]
+    ) -> None:
+        self.first = _Conv(weights, f"{name}.first", bands, stride)
+        self.second = _Conv(weights, f"{name}.second", self.first.bands)
+        self._stride = stride
+        shortcut = weights.get(f"{name}.shortcut.weight")
+        # The mean over a stride is a part of the matrix.
+        mean = np.float32(1.0 / (stride[0] * stride[1]))
+        self._shortcut = None if shortcut is None else np.ascontiguousarray(mean * shortcut[:, :, 0, 0].T)
 
-    def forward(self, x: Tensor, state: State | None, after: State) -> Tensor:
-        """(B, C, T, F) to (B, C', T / stride, F / stride)."""
-        y = functional.relu(self.first(x, state, after))
-        y = self.second(y, state, after)
-        if self.shortcut is not None:
-            x = functional.avg_pool2d(x, self.stride) if self.stride != (1, 1) else x
-            x = self.shortcut(x)
-        return functional.relu(x + y)
+    def __call__(self, x: FloatArray, state: Iterator[FloatArray]) -> FloatArray:
+        y = self.second(relu(self.first(x, state)), state)
+        if self._shortcut is None:
+            y += x
+        else:
+            over, across = self._stride
+            parts = [x[:, row::over, band::across] for row in range(over) for band in range(across)]
+            y += sum(parts[1:], parts[0]) @ self._shortcut
+        return relu(y)
 
 
-class CompactNet(nn.Module):
+class CompactNet:
     """Log-mel frames to frame vectors (`frames`), and those to a window's embedding and class logits."""
 
-    def __init__(self, config: NetConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or NetConfig()
-        a, b, c, d = self.config.widths
-        self.stem = CausalConv(1, a, (7, 5), (4, 2))
-        self.blocks = nn.ModuleList(
-            [
-                Block(a, b, (2, 2)),
-                Block(b, b, (1, 1)),
-                Block(b, c, (2, 2)),
-                Block(c, c, (1, 1)),
-                Block(c, d, (1, 2)),
-                Block(d, d, (1, 1)),
-                Block(d, d, (1, 1)),
-            ]
+    def __init__(self, config: NetConfig, weights: Mapping[str, FloatArray]) -> None:
+        self.config = config
+        self._stem = _Conv(weights, "stem", config.mels, STEM_STRIDE)
+        self._blocks: list[_Block] = []
+        bands = self._stem.bands
+        for number, stride in enumerate(STRIDES):
+            self._blocks.append(_Block(weights, f"blocks.{number}", bands, stride))
+            bands = self._blocks[-1].second.bands
+        self._frame = _Conv(weights, "frame", bands, padded=False)
+        self._hidden = Linear(weights, "hidden")
+        self._embedding = Linear(weights, "embedding")
+        self._logits = Linear(weights, "logits")
+        self._shapes = [self._stem.state_shape, *(block.first.state_shape for block in self._blocks)]
+        sizes = [int(np.prod(shape)) for shape in self._shapes]
+        self._parts = [slice(end - size, end) for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
+
+    def start(self, batch: int = 1) -> FloatArray:
+        """Return the state before which nothing is known, (batch, S): zeros, as in training."""
+        return np.zeros((batch, self._parts[-1].stop), dtype=np.float32)
+
+    def frames(self, decibels: FloatArray, state: FloatArray) -> FloatArray:
+        """(B, T, mels) dB, T a multiple of STEP, to (B, T / STEP, frame_width); `state` is moved on."""
+        batch, frames, _ = decibels.shape
+        rows = min(batch, max(1, FRAMES_AT_ONCE // max(frames, STEP)))
+        columns = max(1, FRAMES_AT_ONCE // rows // STEP) * STEP
+        result = np.empty((batch, frames // STEP, self.config.frame_width), dtype=np.float32)
+        for row in range(0, batch, rows):
+            for column in range(0, frames, columns):
+                part = decibels[row : row + rows, column : column + columns]
+                y = self._piece(part, state[row : row + rows])
+                result[row : row + rows, column // STEP :][:, : y.shape[1]] = y
+        return result
+
+    def _piece(self, decibels: FloatArray, state: FloatArray) -> FloatArray:
+        parts = (
+            state[:, part].reshape(-1, *shape) for part, shape in zip(self._parts, self._shapes, strict=True)
         )
-        self.frame = CausalConv(d, self.config.frame_width, (1, self.config.mels // 16), (1, 1))
-        self.frame.conv.padding = (0, 0)
-        self.hidden = nn.Linear(2 * self.config.frame_width, self.config.hidden)
-        self.embedding = nn.Linear(self.config.hidden, self.config.dimensions)
-        self.logits = nn.Linear(self.config.hidden, self.config.classes)
-
-    def frames(self, decibels: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(B, T, mels) dB, T a multiple of STEP, to (B, T / STEP, frame_width) and the state to go on from.
-
-        `state` None means that nothing is known of what came before: zeros, as in training.
-        """
-        x = ((decibels - self.config.mean_db) / self.config.deviation_db)[:, None]
-        x = x.contiguous(memory_format=torch.channels_last)
-        before, after = (None if state is None else list(state)), State()
-        x = functional.relu(self.stem(x, before, after))
-        for block in self.blocks:
-            x = block(x, before, after)
-        x = functional.relu(self.frame(x, before, after))
-        return x.squeeze(3).transpose(1, 2), after
+        x = (decibels - np.float32(self.config.mean_db)) * np.float32(1.0 / self.config.deviation_db)
+        x = relu(self._stem(x[..., None], parts))
+        for block in self._blocks:
+            x = block(x, parts)
+        return relu(self._frame(x, parts))[:, :, 0]
 
     @staticmethod
-    def summary(frames: Tensor) -> Tensor:
-        """(B, T, frame_width) to the mean and the maximum over time, (B, 2 * frame_width)."""
-        return torch.cat([frames.mean(dim=1), frames.amax(dim=1)], dim=-1)
+    def summary(frames: FloatArray) -> FloatArray:
+        """(T, frame_width) to the mean and the maximum over time, (2 * frame_width,)."""
+        return np.concatenate([frames.mean(axis=0), frames.max(axis=0)])
 
-    def head(self, summary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Summaries to unit embeddings (B, dimensions), class logits (B, classes) and the hidden layer."""
-        hidden = functional.relu(self.hidden(summary))
-        return unit(self.embedding(hidden)), self.logits(hidden), hidden
-
-    def forward(self, decibels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Whole windows: (B, T, mels) dB to what `head` gives."""
-        return self.head(self.summary(self.frames(decibels)[0]))
+    def head(self, summaries: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Summaries (B, 2 * frame_width) to unit directions (B, dimensions) and class logits (B, classes)."""
+        hidden = relu(self._hidden(summaries))
+        return unit(self._embedding(hidden)), self._logits(hidden)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import numpy as np
 
-from monitor.encoders.compact_net import unit
+from monitor.encoders.compact_net import Linear, relu, unit
+from monitor.types import FloatArray
 
-WIDTH = 256
-HIDDEN = 768
-CLASSES = 527
 MAX_TOKENS = 256
 
 
@@ -23,40 +20,35 @@ def tokenizer_from(document: str) -> Any:
     return Tokenizer.from_str(document)
 
 
-class TextNet(nn.Module):
-    """Token ids to a direction in the embedding space and logits over the 527 AudioSet classes.
+class TextNet:
+    """Prompts to directions in the embedding space and logits over the 527 AudioSet classes.
 
     The mean of a prompt's token vectors is scaled to unit length, so a token's weight is its vector's own
     length, learned like the rest: words such as "the", "sound" and "of" end up near zero.
     """
 
-    scales: Tensor
+    def __init__(
+        self,
+        tokenizer: str,
+        table: np.ndarray[Any, np.dtype[np.int8]],
+        scales: FloatArray,
+        weights: Mapping[str, FloatArray],
+    ) -> None:
+        """Take the tokenizer's JSON, a row of the table with its scale for each token, and the network."""
+        self._tokenizer = tokenizer_from(tokenizer)
+        self._table = table
+        self._scales = scales
+        self._hidden = Linear(weights, "hidden")
+        self._direction = Linear(weights, "direction")
+        self._evidence = Linear(weights, "evidence")
 
-    def __init__(self, vocabulary: int) -> None:
-        super().__init__()
-        self.tokens = nn.EmbeddingBag(vocabulary, WIDTH, mode="mean")
-        self.hidden = nn.Linear(WIDTH, HIDDEN)
-        self.direction = nn.Linear(HIDDEN, WIDTH)
-        self.evidence = nn.Linear(HIDDEN, CLASSES)
-
-    def forward(self, ids: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Flat ids (tokens,), prompts' starts (N,) to unit directions (N, 256), class logits (N, 527)."""
-        return self.head(self.tokens(ids, offsets))
-
-    def head(self, means: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean token vectors (N, 256) to directions and class logits."""
+    def __call__(self, prompts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Give unit directions (N, 256) and class logits (N, 527); any text is allowed, the empty one too."""
+        means = np.zeros((len(prompts), self._table.shape[1]), dtype=np.float32)
+        for row, encoding in enumerate(self._tokenizer.encode_batch(list(prompts), add_special_tokens=False)):
+            ids = encoding.ids[:MAX_TOKENS]
+            if ids:
+                means[row] = (self._table[ids] * self._scales[ids, None]).mean(axis=0)
         x = unit(means)
-        hidden = functional.relu(self.hidden(x))
-        return unit(x + self.direction(hidden)), self.evidence(hidden)
-
-    @torch.no_grad()
-    def quantise(self) -> None:
-        """Round the table to what int8 rows with a scale each can hold."""
-        values, scales = to_int8(self.tokens.weight)
-        self.tokens.weight.copy_(values.float() * scales[:, None])
-
-
-def to_int8(table: Tensor) -> tuple[Tensor, Tensor]:
-    """(V, W) float to (V, W) int8 and (V,) scales."""
-    scales = table.abs().amax(dim=1).clamp(min=1e-8) / 127.0
-    return torch.round(table / scales[:, None]).to(torch.int8), scales
+        hidden = relu(self._hidden(x))
+        return unit(x + self._direction(hidden)), self._evidence(hidden)
