@@ -1,7 +1,9 @@
 """What the daemon with the built-in encoder takes of a machine's memory."""
 
+import numpy as np
 import psutil
 import pytest
+import soundfile
 from daemon import daemon
 
 MEGABYTE = 1_000_000
@@ -9,8 +11,11 @@ MEGABYTE = 1_000_000
 
 @pytest.mark.real
 async def test_a_running_daemon_stays_far_below_350_megabytes(tmp_path):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(20 * 48000)
+    soundfile.write(tmp_path / "noise.wav", noise, 48000)
+    source = {"type": "file", "path": "noise.wav", "loop": True}
     config = {
-        "sources": {f"room_{number}": {"type": "demo"} for number in range(16)},
+        "sources": {f"room_{number}": source for number in range(16)},
         "events": {f"event_{number}": f"the sound of thing number {number}" for number in range(50)},
         "mqtt": {"broker": "embedded"},
     }
