@@ -15,7 +15,15 @@ from monitor.config_events import (
     Smoothing,
     short_form,
 )
-from monitor.config_outlets import HttpConfig, LogConfig, MqttConfig, OutboxConfig, TlsConfig
+from monitor.config_outlets import (
+    ClipsConfig,
+    HttpConfig,
+    LogConfig,
+    MqttConfig,
+    OutboxConfig,
+    PrivacyConfig,
+    TlsConfig,
+)
 from monitor.config_sources import DemoSource, FileSource, MicrophoneSource, SourceConfig
 from monitor.fields import (
     Between,
@@ -33,6 +41,7 @@ from monitor.fields import (
 
 __all__ = [
     "DEFAULT_BACKGROUND",
+    "ClipsConfig",
     "Config",
     "DemoSource",
     "EmaSmoothing",
@@ -46,6 +55,7 @@ __all__ = [
     "MqttConfig",
     "NoSmoothing",
     "OutboxConfig",
+    "PrivacyConfig",
     "Section",
     "Smoothing",
     "SourceConfig",
@@ -129,6 +139,9 @@ class Config(Section):
     """null turns MQTT off."""
     outbox: OutboxConfig = OutboxConfig()
     http: HttpConfig = HttpConfig()
+    clips: ClipsConfig | None = None
+    """Recordings of the events; null: no sound is ever stored."""
+    privacy: PrivacyConfig = PrivacyConfig()
     log: LogConfig = LogConfig()
     state_directory: FilePath | None = None
     """Where the outbox lies. Default: $STATE_DIRECTORY (systemd), else ~/.local/state/sound-monitor."""

@@ -10,6 +10,7 @@ from monitor.fields import (
     Between,
     Dbfs,
     DeviceClass,
+    Flag,
     Number,
     Probability,
     Prompts,
@@ -80,6 +81,8 @@ class EventConfig(
     """Overrides the common `smoothing`."""
     min_level_dbfs: Dbfs | None = None
     """Windows quieter than this score 0; overrides the common gate of `windows`."""
+    clip: Flag = True
+    """false: never record it, though `clips` are on."""
     device_class: DeviceClass | None = None
     """Home Assistant's device class for the binary sensor."""
     sources: Slugs | None = None

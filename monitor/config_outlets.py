@@ -15,6 +15,8 @@ from monitor.fields import (
     Host,
     Number,
     Port,
+    Probability,
+    Prompts,
     Section,
     Text,
     Whole,
@@ -117,6 +119,34 @@ class HttpConfig(Section):
     token_file: FilePath | None = None
     """The first line of this file is asked for as a bearer token, everywhere but at /healthz. Default:
     systemd's credential `http-token`; without either, nothing is asked for."""
+
+
+class ClipsConfig(Section):
+    """Recordings of the events, which are made only where this section is."""
+
+    directory: FilePath
+    """Where they go: a FLAC file of 16 bits each, by source and day; made if it isn't there."""
+    pre_seconds: Annotated[Number, Between(0, 60)] = 3.0
+    """Sound before the event's beginning."""
+    post_seconds: Annotated[Number, Between(0, 60)] = 3.0
+    """Sound after the event's end."""
+    max_seconds: Annotated[Number, Between(1, 600)] = 60.0
+    """Length of a clip at most; the rest of a longer event isn't recorded."""
+    keep_days: Annotated[Number, Between(0.01, 3650)] = 30.0
+    """Older clips are removed."""
+    max_bytes: Annotated[Whole, Between(1_000_000, 10**13)] = 1_000_000_000
+    """The oldest clips are removed beyond this."""
+    serve: Flag = False
+    """Let the page play them, to whoever can open the page."""
+
+
+class PrivacyConfig(Section):
+    """What must not be in a clip; the event is told all the same, without one."""
+
+    veto: Prompts = ()
+    """In words, such as `[a person speaking, a child talking]`: what sounds like one of them isn't kept."""
+    threshold: Probability = 0.5
+    """Score of one window from which on a clip is dropped."""
 
 
 class LogConfig(Section):

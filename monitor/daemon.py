@@ -15,6 +15,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from monitor import __version__, log
+from monitor.clip_outlet import clip_outlet
 from monitor.config import Config
 from monitor.config_file import load_config
 from monitor.errors import ConfigError, MonitorError, SinkError
@@ -32,7 +33,7 @@ from monitor.web import Live, serve
 _log = logging.getLogger(__name__)
 
 _OBSERVE_SECONDS = 1.0
-_NEEDS_RESTART = ("mqtt", "http", "outbox", "state_directory")
+_NEEDS_RESTART = ("mqtt", "http", "outbox", "clips", "state_directory")
 
 
 def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
@@ -57,6 +58,10 @@ def _made(directory: Path) -> Path:
         msg = f"state_directory {str(directory)!r} can't be made: {error.strerror}; name another in the file"
         raise SinkError(msg) from None
     return directory
+
+
+def _served(config: Config) -> Path | None:
+    return config.clips.directory if config.clips and config.clips.serve else None
 
 
 class Daemon:
@@ -109,7 +114,14 @@ class Daemon:
                     )
                 if config.http.enabled:
                     server = await stack.enter_async_context(
-                        serve(config.http, self._registry, self._status, self._healthy, self._live)
+                        serve(
+                            config.http,
+                            self._registry,
+                            self._status,
+                            self._healthy,
+                            self._live,
+                            clips=_served(config),
+                        )
                     )
                     _log.info("page and metrics at %s", server.url)
                 notifier.status("loading the model")
@@ -118,6 +130,12 @@ class Daemon:
                 path = state_directory(config) / "switches.json"
                 switches = await asyncio.to_thread(load_switches, path)
                 outlets: list[Outlet] = [LogOutlet(), SwitchMemory(path, switches), PageOutlet(self._live)]
+                if config.clips:
+                    outlets.append(
+                        await stack.enter_async_context(
+                            clip_outlet(config, config.clips, self._metrics, self._scorer.vetoed)
+                        )
+                    )
                 self._outlets = Outlets(*outlets, *([self._mqtt] if self._mqtt else []))
                 await self._listen(notifier, switches)
             _log.info("stopped")
@@ -243,4 +261,5 @@ class Daemon:
             mqtt_connected=self._mqtt_connected,
             outbox=OutboxStatus(backlog.pending, backlog.oldest_time),
             reload=self._reload,
+            clips_served=_served(config) is not None,
         )

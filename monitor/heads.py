@@ -26,7 +26,8 @@ always half and half 0.568 and 0.750, weighed by what the words don't know 0.568
 def prompts_of(config: Config) -> tuple[str, ...]:
     """List every text that a configuration needs embedded, each once, in a stable order."""
     texts = [text for event in config.events.values() for text in (*event.prompts, *event.negatives)]
-    return tuple(dict.fromkeys((*texts, *config.background)))
+    veto = config.privacy.veto if config.clips else ()
+    return tuple(dict.fromkeys((*texts, *config.background, *veto)))
 
 
 def _log_sum_exp(logits: Doubles) -> Doubles:

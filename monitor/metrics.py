@@ -16,7 +16,7 @@ from prometheus_client import (
 
 from monitor import __version__
 from monitor.config import Config
-from monitor.status import SILENCE_DBFS, DropReason, RestartReason, floor_dbfs
+from monitor.status import SILENCE_DBFS, ClipOutcome, DropReason, RestartReason, floor_dbfs
 from monitor.types import Activity, Event, Phase
 
 _INFERENCE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -87,6 +87,11 @@ class Metrics:
         )
         self._events = counter("events_total", "Events that have begun.", "source", "event")
 
+        self._clips = counter(
+            "clips_total", "Recordings of events, by what became of them.", "source", "outcome"
+        )
+        self._clip_bytes = gauge("clips_bytes", "Size of all recordings of events on the disk.")
+
         self._mqtt = gauge(
             "mqtt_connected", "1 while the MQTT broker has accepted the connection; NaN where MQTT is off."
         )
@@ -133,7 +138,7 @@ class Metrics:
         for source in sources:
             for metric in self._of_source:
                 metric.remove(source)
-            for metric in (self._restarts, self._dropped):
+            for metric in (self._restarts, self._dropped, self._clips):
                 metric.remove_by_labels({"source": source})
         for pair in pairs:
             for metric in self._of_event:
@@ -147,6 +152,8 @@ class Metrics:
             self._restarts.labels(source, restart_reason)
         for drop_reason in DropReason:
             self._dropped.labels(source, drop_reason)
+        for outcome in ClipOutcome:
+            self._clips.labels(source, outcome)
 
     def model(self, identity: str, device: str, dtype: str) -> None:
         """Tell which encoder is in use."""
@@ -218,6 +225,15 @@ class Metrics:
             self._active.labels(*pair).set(event.phase is Phase.START)
             if event.phase is Phase.START:
                 self._events.labels(*pair).inc()
+
+    def clip(self, source: str, outcome: ClipOutcome) -> None:
+        """Tell what became of an event's recording."""
+        if source in self._sources:
+            self._clips.labels(source, outcome).inc()
+
+    def clip_bytes(self, total: int) -> None:
+        """Tell how large all recordings are together."""
+        self._clip_bytes.set(total)
 
     def mqtt(self, connected: bool | None) -> None:
         """Tell whether the broker has accepted the connection; None: MQTT is turned off."""

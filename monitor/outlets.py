@@ -42,6 +42,12 @@ class Outlets(Outlet):
     def __init__(self, *outlets: Outlet) -> None:
         self._outlets = outlets
 
+    def named(self, event: Event) -> Event:
+        """Let all add what they know."""
+        for each in self._outlets:
+            event = each.named(event)
+        return event
+
     async def deliver(self, event: Event) -> None:
         """Give it to all, one after the other."""
         for each in self._outlets:

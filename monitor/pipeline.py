@@ -27,6 +27,10 @@ from monitor.types import Activity, AudioBlock, Event, FloatArray, Reason, Score
 class Outlet:
     """Where a pipeline's results go; overrides what it cares for. Nothing here may block the event loop."""
 
+    def named(self, event: Event) -> Event:
+        """Return an event with what the outlet knows of it, before it is delivered to anyone."""
+        return event
+
     async def deliver(self, event: Event) -> None:
         """Take over an event; when this returns it is in safe hands."""
 
@@ -206,7 +210,8 @@ class Pipeline:
             self._metrics.latency(max(self._clock() - scores.end_time, 0.0))
 
     async def _deliver_all(self, events: Sequence[Event]) -> None:
-        for event in events:
+        for decided in events:
+            event = self._outlet.named(decided)
             await self._outlet.deliver(event)
             self._metrics.event(event)
             self.recent.appendleft(event)

@@ -72,7 +72,16 @@ def windows_in_words(config: Config) -> str:
 
 def stored_in_words(config: Config) -> tuple[str, ...]:
     """Say what is kept of what is heard."""
-    lines = ["sound is scored and forgotten; none of it is stored"]
+    clips = config.clips
+    if clips is None:
+        lines = ["sound is scored and forgotten; none of it is stored"]
+    else:
+        around = f"with {clips.pre_seconds:g} s before and {clips.post_seconds:g} s after it"
+        lines = [
+            f"the sound of every event is kept in {clips.directory}, {around}, for {clips.keep_days:g} days"
+        ]
+        if config.privacy.veto:
+            lines.append(f"unless it sounds like: {', '.join(config.privacy.veto)}")
     if config.mqtt is not None:
         lines.append(
             "events (name, times, score) are kept on disk until the broker has taken them, "

@@ -19,6 +19,7 @@ from monitor.errors import EncoderError
 from monitor.examples import Heard, hear
 from monitor.heads import Head, prompts_of
 from monitor.types import Encoder, FloatArray, Window
+from monitor.veto import veto_head
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -80,6 +81,8 @@ class Prepared:
     heard: Heard
     """The embedding of every example in the configuration."""
     head: Head
+    veto: Head | None
+    """Scores what must not be in a clip; None where nothing is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +132,17 @@ class Scorer:
         texts = {text: new[text] if text in new else known[text] for text in wanted}
         heard, learned = hear(config, encoder, heard)
         head = Head.build(config, texts, encoder.logit_scale, learned, heard.unrelated)
-        return Prepared(encoder, config.encoder, texts, heard, head)
+        veto = veto_head(config, texts, encoder.logit_scale)
+        return Prepared(encoder, config.encoder, texts, heard, head, veto)
 
     def use(self, prepared: Prepared) -> None:
         """Score with this from the next batch on."""
         self._prepared = prepared
+
+    def vetoed(self, embeddings: FloatArray) -> FloatArray:
+        """Return how sure it is that a row holds what must not be in a clip, shape (B,), 0..1."""
+        veto = self._in_use.veto
+        return np.zeros(len(embeddings), np.float32) if veto is None else veto.score(embeddings).max(axis=1)
 
     async def score(self, windows: Sequence[Window]) -> Scored:
         """Embed and score windows.

@@ -44,6 +44,16 @@ class RestartReason(StrEnum):
     """It was open and failed or went quiet, such as an unplugged microphone."""
 
 
+class ClipOutcome(StrEnum):
+    """What became of an event's recording."""
+
+    WRITTEN = "written"
+    VETOED = "vetoed"
+    """It held what `privacy.veto` names."""
+    FAILED = "failed"
+    """The disk refused it, or was too slow."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderStatus:
     """The model in use."""
@@ -129,6 +139,8 @@ class Status:
     reload: ReloadStatus
     stored: tuple[str, ...] = ()
     """What of the sound and the events is kept and where, in words."""
+    clips_served: bool = False
+    """Whether `/clips/` plays the recordings of events."""
 
 
 def floor_dbfs(level_dbfs: float) -> float:

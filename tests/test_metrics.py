@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.config import Config
 from monitor.metrics import Metrics
-from monitor.status import DropReason, RestartReason
+from monitor.status import ClipOutcome, DropReason, RestartReason
 from monitor.types import Activity, Event, Phase, Reason
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +36,8 @@ DOCUMENTED = {
     "sound_monitor_capture_overflows_total": "counter",
     "sound_monitor_capture_restarts_total": "counter",
     "sound_monitor_windows_scored_total": "counter",
+    "sound_monitor_clips_total": "counter",
+    "sound_monitor_clips_bytes": "gauge",
     "sound_monitor_windows_dropped_total": "counter",
     "sound_monitor_inference_duration_seconds": "histogram",
     "sound_monitor_batch_size": "histogram",
@@ -77,6 +79,9 @@ def drive(metrics: Metrics) -> None:
     metrics.activity(Activity("kitchen", "dog_bark", 0.9, 0.75, active=True, since=100.0))
     metrics.event(started())
     metrics.enabled("kitchen", "dog_bark", on=False)
+    for outcome in ClipOutcome:
+        metrics.clip("kitchen", outcome)
+    metrics.clip_bytes(70_000)
     metrics.mqtt(connected=True)
     metrics.publish_failures(4)
     metrics.outbox(2, 1_700_000_000.0)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -25,6 +26,7 @@ from monitor.status import Status, to_json
 from monitor.web.access import OPEN_PATH, ask_for, resolve_token
 from monitor.web.guard import LIMITS, add_headers, guard
 from monitor.web.live import WRITE_SECONDS, Live, LiveRoutes
+from monitor.web.recordings import add_recordings
 
 _log = logging.getLogger(__name__)
 
@@ -63,8 +65,12 @@ async def serve(
     healthy: Callable[[], tuple[bool, str]],
     live: Live | None = None,
     environ: Mapping[str, str] = os.environ,
+    clips: Path | None = None,
 ) -> AsyncIterator[Server]:
-    """Answer until the block ends; raises MonitorError where the port or the token can't be had."""
+    """Answer until the block ends, and play the clips of a folder where one is given.
+
+    Raises MonitorError where the port or the token can't be had.
+    """
     token = await asyncio.to_thread(resolve_token, config, environ)
     site = _Site(registry, status, healthy, await asyncio.to_thread(_load_page))
     known_hosts: frozenset[str] | None = None
@@ -74,6 +80,8 @@ async def serve(
     site.add_to(app)
     routes = LiveRoutes(live or Live(), status)
     routes.add_to(app)
+    if clips is not None:
+        add_recordings(app, clips)
     runner = web.AppRunner(
         app, access_log=None, logger=_http_log(), shutdown_timeout=_SHUTDOWN_SECONDS, **LIMITS
     )

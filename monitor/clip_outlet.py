@@ -1,0 +1,217 @@
+"""The outlet that records events: a tape per source, takes cut from it, one task that writes them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+from monitor.clips.store import ClipStore, clip_name
+from monitor.clips.tape import Take, Tape
+from monitor.config import ClipsConfig, Config, MedianSmoothing
+from monitor.errors import SinkError
+from monitor.metrics import Metrics
+from monitor.pipeline import Outlet
+from monitor.status import ClipOutcome
+from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
+
+_log = logging.getLogger(__name__)
+
+_WAITING = 16
+"""Clips that wait for the disk at most."""
+_FLUSH_SECONDS = 4.0
+_MOST_BEHIND_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwanted:
+    """A stretch of sound that must not be in a clip; Unix seconds."""
+
+    start_time: float
+    end_time: float
+
+
+class ClipOutlet(Outlet):
+    """Records; `named` gives an event its clip before the event is delivered."""
+
+    def __init__(
+        self,
+        config: Config,
+        clips: ClipsConfig,
+        store: ClipStore,
+        metrics: Metrics,
+        vetoed: Callable[[FloatArray], FloatArray],
+    ) -> None:
+        """`vetoed` returns how sure it is of unwanted sound, shape (B,), for embeddings (B, D)."""
+        self._clips = clips
+        self._store = store
+        self._metrics = metrics
+        self._vetoed = vetoed
+        self._tapes: dict[str, Tape] = {}
+        self._unwanted: dict[str, deque[_Unwanted]] = {}
+        self._names: dict[str, str] = {}
+        self._queue: asyncio.Queue[tuple[str, str, Take]] = asyncio.Queue(_WAITING)
+        self._failing = False
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Hear other sources and events from now on."""
+        self._config = config
+        for source in set(self._tapes) - set(config.sources):
+            self._finish(source)
+            del self._tapes[source]
+        self._keep_seconds = self._clips.pre_seconds + min(_behind_seconds(config), _MOST_BEHIND_SECONDS)
+
+    def named(self, event: Event) -> Event:
+        """Return an event that ends with the name of its clip, unless it already must not have one."""
+        if event.phase is Phase.START or event.id not in self._names:
+            return event
+        take = next(each for each in self._tape(event.source).open if each.name == event.id)
+        if self._is_unwanted(event.source, take):
+            return event
+        return replace(event, clip=self._names[event.id])
+
+    def heard(self, block: AudioBlock) -> None:
+        """Keep it for a while."""
+        self._tape(block.source).push(block)
+
+    def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
+        """Remember where unwanted sound was."""
+        if not self._config.privacy.veto:
+            return
+        scores = self._vetoed(embeddings)
+        for window, score in zip(windows, scores, strict=True):
+            kept = self._unwanted.setdefault(window.source, deque())
+            if score >= self._config.privacy.threshold:
+                kept.append(_Unwanted(window.start_time, window.end_time))
+            oldest = window.end_time - self._clips.max_seconds - self._keep_seconds
+            while kept and kept[0].end_time < oldest:
+                kept.popleft()
+
+    async def deliver(self, event: Event) -> None:
+        """Begin a take, or let it end."""
+        tape = self._tape(event.source)
+        if event.phase is Phase.END:
+            tape.end(event.id, event.ended_at or event.started_at)
+        elif self._is_kept(event.name) and tape.begin(event.id, event.started_at):
+            self._names[event.id] = clip_name(event)
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        """Write the takes that nothing new can change."""
+        del activities
+        for take in self._tape(scores.source).done(scores.end_time):
+            self._hand_over(scores.source, take)
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Write what there is of a source that is lost."""
+        if not online:
+            self._finish(source)
+
+    def finish(self) -> None:
+        """Write what there is of all sources."""
+        for source in self._tapes:
+            self._finish(source)
+
+    async def run(self) -> None:
+        """Write clips for ever."""
+        while True:
+            source, name, take = await self._queue.get()
+            try:
+                await self._write(source, name, take)
+            finally:
+                self._queue.task_done()
+
+    async def flush(self) -> None:
+        """Wait until all is written."""
+        await self._queue.join()
+
+    def _is_kept(self, name: str) -> bool:
+        return name in self._config.events and self._config.events[name].clip
+
+    def _tape(self, source: str) -> Tape:
+        if source not in self._tapes:
+            self._tapes[source] = Tape(
+                keep_seconds=self._keep_seconds,
+                pre_seconds=self._clips.pre_seconds,
+                post_seconds=self._clips.post_seconds,
+                max_seconds=self._clips.max_seconds,
+            )
+        return self._tapes[source]
+
+    def _finish(self, source: str) -> None:
+        for take in self._tape(source).close():
+            self._hand_over(source, take)
+        self._unwanted.pop(source, None)
+
+    def _is_unwanted(self, source: str, take: Take) -> bool:
+        return any(
+            each.start_time < take.end_time and each.end_time > take.start_time
+            for each in self._unwanted.get(source, ())
+        )
+
+    def _hand_over(self, source: str, take: Take) -> None:
+        name = self._names.pop(take.name)
+        if self._is_unwanted(source, take):
+            self._metrics.clip(source, ClipOutcome.VETOED)
+            return
+        try:
+            self._queue.put_nowait((source, name, take))
+        except asyncio.QueueFull:
+            self._metrics.clip(source, ClipOutcome.FAILED)
+            self._complain("the disk is too slow for the clips; some are not kept")
+
+    async def _write(self, source: str, name: str, take: Take) -> None:
+        try:
+            await asyncio.to_thread(
+                lambda: self._store.write(name, take.samples(), take.rate_hz, time.time())
+            )
+        except SinkError as error:
+            self._metrics.clip(source, ClipOutcome.FAILED)
+            self._complain(str(error))
+            return
+        if self._failing:
+            _log.info("clips are written again")
+            self._failing = False
+        self._metrics.clip(source, ClipOutcome.WRITTEN)
+        self._metrics.clip_bytes(self._store.total_bytes)
+
+    def _complain(self, text: str) -> None:
+        _log.log(logging.DEBUG if self._failing else logging.WARNING, "%s", text)
+        self._failing = True
+
+
+def _behind_seconds(config: Config) -> float:
+    """How long after its beginning an event is decided on, at the most; and some more for a slow machine."""
+    steadied = [config.smoothing, *(each.smoothing for each in config.events.values() if each.smoothing)]
+    smoothing = max(
+        getattr(each, "seconds", 0.0) * (1.0 if isinstance(each, MedianSmoothing) else 3.0)
+        for each in steadied
+    )
+    longest = max(each.min_on_seconds for each in config.events.values())
+    return config.windows.window_seconds + smoothing + longest + 5.0
+
+
+@asynccontextmanager
+async def clip_outlet(
+    config: Config,
+    clips: ClipsConfig,
+    metrics: Metrics,
+    vetoed: Callable[[FloatArray], FloatArray],
+) -> AsyncIterator[ClipOutlet]:
+    """Record until left, then write what is open; raises SinkError where the folder can't be written."""
+    store = await asyncio.to_thread(ClipStore, clips.directory, clips.keep_days, clips.max_bytes)
+    outlet = ClipOutlet(config, clips, store, metrics, vetoed)
+    metrics.clip_bytes(store.total_bytes)
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(outlet.run(), name="clips")
+        try:
+            yield outlet
+        finally:
+            outlet.finish()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(outlet.flush(), _FLUSH_SECONDS)
+            writing.cancel()

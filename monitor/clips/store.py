@@ -1,0 +1,82 @@
+"""The folder of clips: FLAC files, there whole or not at all, the oldest removed beyond the limits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import soundfile
+
+from monitor.clips.tape import Pcm16
+from monitor.errors import SinkError
+from monitor.types import Event
+
+_PART = ".part"
+
+
+def clip_name(event: Event) -> str:
+    """Return where an event's clip lies below the folder: `hall/2026-11-22/183000Z_siren_3f2a9c01.flac`."""
+    began = datetime.fromtimestamp(event.started_at, UTC)
+    return f"{event.source}/{began:%Y-%m-%d}/{began:%H%M%S}Z_{event.name}_{event.id[:8]}.flac"
+
+
+class ClipStore:
+    """One folder, written to by one process; every method reads or writes the disk."""
+
+    def __init__(self, directory: Path, keep_days: float, max_bytes: int) -> None:
+        """Make the folder and count what is in it; raises SinkError where that can't be done."""
+        self._directory = directory
+        self._keep_seconds = keep_days * 86_400.0
+        self._max_bytes = max_bytes
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in directory.glob(f"*/*/*{_PART}"):
+                part.unlink()
+            found = [(each.stat(), each) for each in directory.glob("*/*/*.flac")]
+        except OSError as error:
+            raise self._refused(error) from None
+        found.sort(key=lambda pair: pair[0].st_mtime)
+        self._clips = deque((stat.st_mtime, stat.st_size, path) for stat, path in found)
+        self.total_bytes = sum(size for _, size, _ in self._clips)
+
+    def write(self, name: str, samples: Pcm16, rate_hz: int, now: float) -> None:
+        """Write a clip, then remove what is too old or too much; raises SinkError where the disk refuses."""
+        path = self._directory / PurePosixPath(name)
+        part = path.with_name(path.name + _PART)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                soundfile.write(file, samples, rate_hz, format="FLAC", subtype="PCM_16")
+                file.flush()
+                os.fsync(file.fileno())
+            size = part.stat().st_size
+            part.replace(path)
+        except (OSError, soundfile.LibsndfileError) as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise self._refused(error) from None
+        self._clips.append((now, size, path))
+        self.total_bytes += size
+        self.prune(now)
+
+    def prune(self, now: float) -> None:
+        """Remove the oldest clips until the rest is young and small enough."""
+        while self._clips and (
+            self._clips[0][0] < now - self._keep_seconds or self.total_bytes > self._max_bytes
+        ):
+            _, size, path = self._clips.popleft()
+            self.total_bytes -= size
+            with contextlib.suppress(OSError):  # someone has removed it already, or else it stays for good
+                path.unlink()
+            with contextlib.suppress(OSError):  # a day with clips left in it stays
+                path.parent.rmdir()
+
+    def _refused(self, error: Exception) -> SinkError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return SinkError(
+            f"clips.directory {str(self._directory)!r} can't be written: {reason}; "
+            "let this user write there, make room, or name another folder"
+        )
