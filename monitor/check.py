@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.config import (
-    Config,
-    DemoSource,
-    FileSource,
-    HttpConfig,
-    MedianSmoothing,
-    MicrophoneSource,
-    MqttConfig,
-)
+from monitor.check_sources import missing, source_in_words, source_slips
+from monitor.config import Config, HttpConfig, MedianSmoothing, MqttConfig
 from monitor.rules import (
     DELAY_ASSUMES,
     Timing,
@@ -56,7 +48,7 @@ def _rules(config: Config) -> Iterator[str]:
     for name, source in config.sources.items():
         heard = [event for event in config.events if config.listens(name, event)]
         listening = "every event" if len(heard) == len(config.events) else ", ".join(heard) or "no event"
-        yield f"source {name}: {_source_in_words(source)}; listens for {listening}"
+        yield f"source {name}: {source_in_words(source)}; listens for {listening}"
     yield ""
     for event in config.events:
         yield f"event {event}, on {_sources_of(config, event)}{_examples_of(config, event)}"
@@ -79,47 +71,17 @@ def _examples_of(config: Config, event: str) -> str:
     return f", by {beside}{count} example{'' if count == 1 else 's'}" if count else ""
 
 
-def _source_in_words(source: MicrophoneSource | FileSource | DemoSource) -> str:
-    match source:
-        case MicrophoneSource(device=None, channel=channel):
-            return f"the default microphone, channel {channel}"
-        case MicrophoneSource(device=device, channel=channel):
-            return f"microphone {device!r}, channel {channel}"
-        case FileSource(path=path, loop=loop, realtime=realtime):
-            pace = "at its own pace" if realtime else "as fast as possible"
-            return f"file {path}, {pace}{', again and again' if loop else ''}"
-        case DemoSource(seed=seed):
-            return f"made-up sounds, seed {seed}"
-
-
 def _warnings(config: Config, path: Path) -> Iterator[str]:
-    yield from _about_sources(config)
+    yield from source_slips(config)
     for event in config.events:
         for index, example in enumerate(config.events[event].examples):
-            yield from _missing(f"events.{event}.examples[{index}]", example)
+            yield from missing(f"events.{event}.examples[{index}]", example)
         yield from _about_times(config, event)
         yield from _about_thresholds(config, event)
     yield from wording_slips(config)
     if config.mqtt is not None:
         yield from _about_mqtt(config.mqtt, path)
     yield from _about_http(config.http)
-
-
-def _about_sources(config: Config) -> Iterator[str]:
-    for name, source in config.sources.items():
-        if not any(config.listens(name, event) for event in config.events):
-            yield f"sources.{name}: no event listens on it; remove it, or add it to an event's sources"
-        if isinstance(source, FileSource):
-            yield from _missing(f"sources.{name}.path", source.path)
-            if source.loop and not source.realtime:
-                yield f"sources.{name}: loop without realtime keeps a processor busy for ever; mend one"
-    inputs = defaultdict(list)
-    for name, source in config.sources.items():
-        if isinstance(source, MicrophoneSource):
-            inputs[source.device, source.channel].append(name)
-    for names in inputs.values():
-        if len(names) > 1:
-            yield f"sources: {', '.join(names)} are the same input; give each its own device or channel"
 
 
 def _about_times(config: Config, event: str) -> Iterator[str]:
@@ -185,7 +147,7 @@ def _about_mqtt(mqtt: MqttConfig, path: Path) -> Iterator[str]:
             files[f"mqtt.tls.{key}"] = getattr(mqtt.tls, key)
     for field, file in files.items():
         if file is not None:
-            yield from _missing(field, file)
+            yield from missing(field, file)
 
 
 def _about_http(http: HttpConfig) -> Iterator[str]:
@@ -195,12 +157,7 @@ def _about_http(http: HttpConfig) -> Iterator[str]:
             "set http.token_file, or use 127.0.0.1 and a proxy, unless you trust the network"
         )
     if http.token_file is not None:
-        yield from _missing("http.token_file", http.token_file)
-
-
-def _missing(field: str, path: Path) -> Iterator[str]:
-    if not path.is_file():
-        yield f"{field}: {path} is not there, or can't be seen by this user; put it there, or mend the path"
+        yield from missing("http.token_file", http.token_file)
 
 
 def _is_loopback(host: str) -> bool:

@@ -24,7 +24,7 @@ from monitor.config_outlets import (
     PrivacyConfig,
     TlsConfig,
 )
-from monitor.config_sources import DemoSource, FileSource, MicrophoneSource, SourceConfig
+from monitor.config_sources import DemoSource, FfmpegSource, FileSource, MicrophoneSource, SourceConfig
 from monitor.fields import (
     Between,
     Dbfs,
@@ -47,6 +47,7 @@ __all__ = [
     "EmaSmoothing",
     "EncoderConfig",
     "EventConfig",
+    "FfmpegSource",
     "FileSource",
     "HttpConfig",
     "LogConfig",

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from monitor.batching import Batcher
+from monitor.conditioning import Conditioner
 from monitor.config import SourceConfig, WindowsConfig
 from monitor.errors import SourceError
 from monitor.metrics import Metrics
@@ -63,6 +64,7 @@ class Listener:
         self._overflows = 0
         self._overflows_before = 0
         self._restarts = 0
+        self._overdriven = self._overdriven_told = False
         self._scored = 0
         self._dropped: Counter[DropReason] = Counter()
         self._audio_progress = time.monotonic()
@@ -81,9 +83,12 @@ class Listener:
         cutter = WindowCutter(
             self.name, self._rate_hz, self._windows.window_seconds, self._windows.hop_seconds
         )
+        conditioner = Conditioner(self.config, self._rate_hz)
         try:
             async with source:
-                async for block in source:
+                async for raw in source:
+                    block = conditioner.process(raw)
+                    self._look_at_level(conditioner)
                     if not self._online:
                         await self._opened()
                     self._heard(block, source)
@@ -126,6 +131,16 @@ class Listener:
         if total != self._overflows:
             self._metrics.overflow(self.name, total - self._overflows)
             self._overflows = total
+
+    def _look_at_level(self, conditioner: Conditioner) -> None:
+        if conditioner.clipped:
+            self._metrics.clipped(self.name, conditioner.clipped)
+        if conditioner.overdriven != self._overdriven:
+            self._overdriven = conditioner.overdriven
+            if self._overdriven:
+                level = logging.DEBUG if self._overdriven_told else logging.WARNING
+                _log.log(level, "source %s: comes in at full scale, clipped; lower its level", self.name)
+                self._overdriven_told = True
 
     def _set_problem(self, problem: str | None) -> None:
         self._problem = problem

@@ -59,6 +59,9 @@ class Metrics:
         self._overflows = counter(
             "capture_overflows_total", "Times that the system lost samples of the source.", "source"
         )
+        self._clipped = counter(
+            "clipped_samples_total", "Samples of the source that came in at full scale.", "source"
+        )
         self._restarts = counter(
             "capture_restarts_total", "Times that the source had to be opened again.", "source", "reason"
         )
@@ -108,7 +111,14 @@ class Metrics:
             "config_last_reload_success_timestamp_seconds", "When the configuration in force was read."
         )
 
-        self._of_source = (self._up, self._last_audio, self._level, self._overflows, self._scored)
+        self._of_source = (
+            self._up,
+            self._last_audio,
+            self._level,
+            self._overflows,
+            self._clipped,
+            self._scored,
+        )
         self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
         self._publish_failures_told = 0
         self._sources: frozenset[str] = frozenset()
@@ -181,6 +191,11 @@ class Metrics:
         """Tell that the system lost samples."""
         if source in self._sources:
             self._overflows.labels(source).inc(count)
+
+    def clipped(self, source: str, count: int) -> None:
+        """Tell how many samples came in at full scale."""
+        if source in self._sources:
+            self._clipped.labels(source).inc(count)
 
     def restart(self, source: str, reason: RestartReason) -> None:
         """Tell that a source has to be opened again."""

@@ -23,6 +23,11 @@ _DTYPES: dict[Encoding, tuple[str, float]] = {
 }
 
 
+def sample_bytes(encoding: Encoding) -> int:
+    """Return the length of one sample of one channel."""
+    return np.dtype(_DTYPES[encoding][0]).itemsize
+
+
 def decode(data: bytes | bytearray | memoryview, encoding: Encoding, channels: int) -> FloatArray:
     """Return interleaved PCM as floats of shape (frames, channels), full scale 1.0."""
     dtype, scale = _DTYPES[encoding]

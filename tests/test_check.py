@@ -76,6 +76,35 @@ def test_the_delay_that_is_told_is_the_delay_of_the_real_parts(
     assert Timing.of(config, "dog").delay_seconds == pytest.approx(seconds_until_told(config), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (
+            {"type": "ffmpeg", "url": "rtsp://bob:s3cret@cam/1?token=s3cret"},
+            "rtsp://***@cam/1?token=*** by ffmpeg, live, all channels mixed",
+        ),
+        (
+            {"type": "ffmpeg", "url": "/a.mp4", "channel": 2},
+            "/a.mp4 by ffmpeg, a recording, once, at its own pace, channel 2",
+        ),
+        (
+            {"gain_db": 6, "high_pass_hz": 80},
+            "the default microphone, channel 1, 6 dB louder, without what is below 80 Hz",
+        ),
+        ({"gain_db": -3.5}, "the default microphone, channel 1, 3.5 dB softer"),
+    ],
+)
+def test_a_source_is_told_in_words_without_its_secrets(source, words):
+    lines = report(configure(sources={"mic": source}), Path("home.yaml"))[0]
+    assert f"source mic: {words}; listens for every event" in lines
+
+
+def test_an_absent_ffmpeg_is_warned_of(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    config = configure(sources={"cam": {"type": "ffmpeg", "url": "rtsp://cam/1"}})
+    assert "sources.cam.type: ffmpeg is not installed here; apt install ffmpeg" in warnings(config)
+
+
 def test_an_average_never_reaches_one():
     config = configure({"dog": {"prompts": "a dog", "on_threshold": 1}}, smoothing={"seconds": 30})
     assert Timing.of(config, "dog").delay_seconds is None
@@ -231,6 +260,9 @@ SLIPS = {
     ),
     f"sources.tape.path: /nowhere/a.wav {NOT_THERE}": configure(
         sources={"tape": {"type": "file", "path": "/nowhere/a.wav"}}
+    ),
+    f"sources.tape.url: /nowhere/a.mp4 {NOT_THERE}": configure(
+        sources={"tape": {"type": "ffmpeg", "url": "/nowhere/a.mp4"}}
     ),
     "sources.tape: loop without realtime keeps a processor busy for ever; mend one": configure(
         sources={"tape": {"type": "file", "path": __file__, "loop": True, "realtime": False}}

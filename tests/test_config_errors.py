@@ -259,7 +259,7 @@ FILES = [
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: mic}\n",
-        "home.yaml:3: sources.a.type: 'mic' is not one of microphone, file, demo",
+        "home.yaml:3: sources.a.type: 'mic' is not one of microphone, file, demo, ffmpeg",
     ),
     (
         "events: {dog: a dog}\nsources:\n  a:\n    type: file\n",
@@ -271,7 +271,11 @@ FILES = [
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: demo, lop: true}\n",
-        "home.yaml:3: sources.a.lop: is not a known key; known here: seed, type",
+        "home.yaml:3: sources.a.lop: is not a known key; known here: gain_db, high_pass_hz, seed, type",
+    ),
+    (
+        "events: {dog: a dog}\nsources:\n  a: {type: ffmpeg, url: x, options: {flag: x}}\n",
+        "home.yaml:3: sources.a.options: 'flag' is no input option that may be given; did you mean flags?",
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: file, path: a.wav, loop: 1}\n",

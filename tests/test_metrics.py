@@ -34,6 +34,7 @@ DOCUMENTED = {
     "sound_monitor_source_last_audio_timestamp_seconds": "gauge",
     "sound_monitor_audio_level_dbfs": "gauge",
     "sound_monitor_capture_overflows_total": "counter",
+    "sound_monitor_clipped_samples_total": "counter",
     "sound_monitor_capture_restarts_total": "counter",
     "sound_monitor_windows_scored_total": "counter",
     "sound_monitor_clips_total": "counter",
@@ -69,6 +70,7 @@ def drive(metrics: Metrics) -> None:
     metrics.source_up("kitchen", up=True)
     metrics.audio("kitchen", 1_700_000_000.25, -31.5)
     metrics.overflow("kitchen", 3)
+    metrics.clipped("kitchen", 2)
     for reason in RestartReason:
         metrics.restart("kitchen", reason)
     metrics.window_scored("kitchen")

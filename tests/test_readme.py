@@ -58,7 +58,7 @@ def test_the_configurations_shown_are_valid(tmp_path):
     for index, block in enumerate(own):
         path = tmp_path / f"shown_{index}.yaml"
         path.write_text(yaml.safe_dump(whole | block))
-        load_config(path)
+        load_config(path, {"CAMERA_PASSWORD": "secret"})
 
 
 def test_the_topics_shown_to_home_assistant_are_those_that_are_published():

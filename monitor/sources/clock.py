@@ -35,6 +35,10 @@ class SampleClock:
         """Return the Unix time of a sample."""
         return self._begin + position / self._rate_hz + self._offset
 
+    def early_seconds(self, position: int, *, monotonic: float) -> float:
+        """Return how much sooner these samples are here than they can have been heard."""
+        return self._begin + position / self._rate_hz - monotonic
+
     def stepped_seconds(self, *, wall: float, monotonic: float) -> float:
         """Return how far the wall clock was set, beyond what is being slewed."""
         return wall - monotonic - self._offset

@@ -12,6 +12,7 @@ from monitor.sources.clock import SampleClock
 from monitor.types import AudioBlock, FloatArray
 
 _STEP_SECONDS = 2.0
+_EARLY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,16 @@ class Timeline:
     Position and time jump at marked gaps only, and time never goes back. When the system clock is set by more
     than 2 s, the timeline ends with a SourceError: the source opens again with the new time, and no event
     starts by one clock and ends by another.
+
+    drop_early is for what a server has kept and sends at once: what comes half a second or more too early is
+    left out, so that the rest is the sound of now.
     """
 
-    def __init__(self, source: str, device_hz: int, rate_hz: int) -> None:
+    def __init__(self, source: str, device_hz: int, rate_hz: int, *, drop_early: bool = False) -> None:
         self._source = source
         self._device_hz = device_hz
         self._rate_hz = rate_hz
+        self._drop_early = drop_early
         self._resampler = Resampler(device_hz, rate_hz)
         self._clock: SampleClock | None = None
         self._captured = 0  # frames of the device, lost ones included
@@ -61,17 +66,25 @@ class Timeline:
         step = self._clock.stepped_seconds(wall=wall, monotonic=captured_at)
         if abs(step) > _STEP_SECONDS:
             raise SourceError(f"the system clock was set by {step:+.1f} s; opening anew with the right time")
+        early = self._drop_early and self._clock.early_seconds(end, monotonic=captured_at) >= _EARLY_SECONDS
+        missing = 0 if early else self._clock.observe(end, wall=wall, monotonic=captured_at)
         blocks: list[AudioBlock] = []
-        missing = self._clock.observe(end, wall=wall, monotonic=captured_at)
-        if lost or missing or torn:
+        if early or lost or missing or torn:
             blocks += self._give_out(self._resampler.flush(), self._clock)
             self._captured += lost + missing
             position = round(self._captured * self._rate_hz / self._device_hz)
             self._position = max(self._position, position)
             self._gap = True
-        self._captured += len(samples)
-        blocks += self._give_out(self._resampler.process(samples), self._clock)
+        if not early:
+            self._captured += len(samples)
+            blocks += self._give_out(self._resampler.process(samples), self._clock)
         return blocks
+
+    def early_seconds(self, count: int, *, monotonic: float) -> float:
+        """Return how much too early the next `count` samples of the device would be at this time."""
+        if self._clock is None:
+            return 0.0
+        return self._clock.early_seconds(self._captured + count, monotonic=monotonic)
 
     def _give_out(self, samples: FloatArray, clock: SampleClock) -> Iterator[AudioBlock]:
         if not samples.size:

@@ -1,0 +1,72 @@
+"""What a source will do, in words, and what looks like a slip about it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from monitor.config import Config, DemoSource, FfmpegSource, FileSource, MicrophoneSource, SourceConfig
+from monitor.redact import without_credentials
+
+
+def source_in_words(source: SourceConfig) -> str:
+    """Say where its sound comes from, and what is done to it before anything else."""
+    words = _origin(source)
+    if source.gain_db:
+        words += f", {abs(source.gain_db):g} dB {'louder' if source.gain_db > 0 else 'softer'}"
+    if source.high_pass_hz is not None:
+        words += f", without what is below {source.high_pass_hz:g} Hz"
+    return words
+
+
+def _origin(source: SourceConfig) -> str:
+    match source:
+        case MicrophoneSource(device=None, channel=channel):
+            return f"the default microphone, channel {channel}"
+        case MicrophoneSource(device=device, channel=channel):
+            return f"microphone {device!r}, channel {channel}"
+        case FileSource(path=path, loop=loop, realtime=realtime):
+            pace = "at its own pace" if realtime else "as fast as possible"
+            return f"file {path}, {pace}{', again and again' if loop else ''}"
+        case DemoSource(seed=seed):
+            return f"made-up sounds, seed {seed}"
+        case FfmpegSource(url=url, channel=channel):
+            kind = "live" if source.is_live else "a recording, once, at its own pace"
+            which = "all channels mixed" if channel is None else f"channel {channel}"
+            return f"{without_credentials(url)} by ffmpeg, {kind}, {which}"
+
+
+def source_slips(config: Config) -> Iterator[str]:
+    """Yield a warning for each slip, with its field and its remedy."""
+    for name, source in config.sources.items():
+        if not any(config.listens(name, event) for event in config.events):
+            yield f"sources.{name}: no event listens on it; remove it, or add it to an event's sources"
+        yield from _slips_of(f"sources.{name}", source)
+    inputs = defaultdict(list)
+    for name, source in config.sources.items():
+        if isinstance(source, MicrophoneSource):
+            inputs[source.device, source.channel].append(name)
+    for names in inputs.values():
+        if len(names) > 1:
+            yield f"sources: {', '.join(names)} are the same input; give each its own device or channel"
+
+
+def _slips_of(name: str, source: SourceConfig) -> Iterator[str]:
+    match source:
+        case FileSource():
+            yield from missing(f"{name}.path", source.path)
+            if source.loop and not source.realtime:
+                yield f"{name}: loop without realtime keeps a processor busy for ever; mend one"
+        case FfmpegSource():
+            if "://" not in source.url:
+                yield from missing(f"{name}.url", Path(source.url))
+            if shutil.which("ffmpeg") is None:
+                yield f"{name}.type: ffmpeg is not installed here; apt install ffmpeg"
+
+
+def missing(field: str, path: Path) -> Iterator[str]:
+    """Yield a warning where a file isn't there."""
+    if not path.is_file():
+        yield f"{field}: {path} is not there, or can't be seen by this user; put it there, or mend the path"
