@@ -110,9 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "replay night.flac --config config/home.yaml",
         "replay *.wav --config config/home.yaml --scores scores.tsv > events.jsonl",
     )
-    replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
-    replay.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")
-    replay.add_argument("--scores", type=Path, metavar="TSV", help="write every window's scores here")
+    _takes_recordings(replay)
 
     classify = command(
         "classify",
@@ -232,6 +230,15 @@ def _parser() -> argparse.ArgumentParser:
     takes_config(tail)
     tail.add_argument("--json", action="store_true", help="print a JSON object per message")
     return parser
+
+
+def _takes_recordings(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    replay.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")
+    replay.add_argument("--scores", type=Path, metavar="TSV", help="write every window's scores here")
+    replay.add_argument(
+        "--history", type=Path, metavar="DIR", help="keep the embeddings here, for search and backtest"
+    )
 
 
 def _takes_clips(learn: argparse.ArgumentParser) -> None:

@@ -53,7 +53,8 @@ def replay(arguments: argparse.Namespace) -> int:
     from monitor.config_file import load_config  # noqa: PLC0415
     from monitor.replay import print_replay  # noqa: PLC0415
 
-    asyncio.run(print_replay(load_config(arguments.config), arguments.files, arguments.scores))
+    config = load_config(arguments.config)
+    asyncio.run(print_replay(config, arguments.files, arguments.scores, arguments.history))
     return OK
 
 

@@ -17,6 +17,7 @@ from monitor.config_events import (
 )
 from monitor.config_outlets import (
     ClipsConfig,
+    HistoryConfig,
     HttpConfig,
     LogConfig,
     MqttConfig,
@@ -49,6 +50,7 @@ __all__ = [
     "EventConfig",
     "FfmpegSource",
     "FileSource",
+    "HistoryConfig",
     "HttpConfig",
     "LogConfig",
     "MedianSmoothing",
@@ -139,6 +141,8 @@ class Config(Section):
     mqtt: MqttConfig | None = MqttConfig()
     """null turns MQTT off."""
     outbox: OutboxConfig = OutboxConfig()
+    history: HistoryConfig | None = None
+    """`{}` keeps what was heard as embeddings, to be searched and tried against; null keeps nothing."""
     http: HttpConfig = HttpConfig()
     clips: ClipsConfig | None = None
     """Recordings of the events; null: no sound is ever stored."""

@@ -107,6 +107,17 @@ class OutboxConfig(Section):
     """Older ones are dropped, and counted."""
 
 
+class HistoryConfig(Section):
+    """What was heard, kept as embeddings: for `search` and `backtest`. No sound is in it."""
+
+    directory: Path = Path("history")
+    """Folder, relative to the state directory."""
+    keep_days: Annotated[Number, Between(0.01, 3650)] = 14.0
+    """Older is deleted."""
+    max_bytes: Annotated[Whole, Between(1_000_000, 1_000_000_000_000_000)] = 10_000_000_000
+    """Beyond this the oldest hours are deleted."""
+
+
 class HttpConfig(Section):
     """The page, the metrics and the health check."""
 

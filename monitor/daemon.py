@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -18,22 +17,26 @@ from monitor import __version__, log
 from monitor.clip_outlet import clip_outlet
 from monitor.config import Config
 from monitor.config_file import load_config
+from monitor.directories import history_directory, state_directory
 from monitor.errors import ConfigError, MonitorError, SinkError
+from monitor.history.values import Kind
 from monitor.metrics import Metrics
 from monitor.outbox import Backlog
 from monitor.outlets import LogOutlet, MqttOutlet, Outlets, PageOutlet, SwitchMemory, mqtt_outlet
 from monitor.pipeline import Outlet, Pipeline
+from monitor.recorder import Recorder, kind_of, recording
 from monitor.rules import event_in_words, stored_in_words, windows_in_words
 from monitor.scoring import Scorer
 from monitor.status import EncoderStatus, EventRule, OutboxStatus, ReloadStatus, Status
 from monitor.switches import Switches, load_switches
 from monitor.systemd import Notifier
+from monitor.types import Window
 from monitor.web import Live, serve
 
 _log = logging.getLogger(__name__)
 
 _OBSERVE_SECONDS = 1.0
-_NEEDS_RESTART = ("mqtt", "http", "outbox", "clips", "state_directory")
+_NEEDS_RESTART = ("mqtt", "http", "outbox", "history", "clips", "state_directory")
 
 
 def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
@@ -42,13 +45,6 @@ def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
     log.setup(config.log)
     asyncio.run(Daemon(config, path, overlays).run())
     return 0
-
-
-def state_directory(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where the daemon keeps what must outlive it."""
-    named = environ.get("STATE_DIRECTORY", "").split(":")[0]
-    home = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return config.state_directory or Path(named or Path(home) / "sound-monitor")
 
 
 def _made(directory: Path) -> Path:
@@ -77,6 +73,7 @@ class Daemon:
         self._scorer = Scorer()
         self._pipeline: Pipeline | None = None
         self._mqtt: MqttOutlet | None = None
+        self._recorder: Recorder | None = None
         self._outlets = Outlets(LogOutlet())
         self._live = Live()
         self._reload = ReloadStatus(ok=True, at=self._started_at)
@@ -136,7 +133,19 @@ class Daemon:
                             clip_outlet(config, config.clips, self._metrics, self._scorer.vetoed)
                         )
                     )
-                self._outlets = Outlets(*outlets, *([self._mqtt] if self._mqtt else []))
+                if self._mqtt is not None:
+                    outlets.append(self._mqtt)
+                if config.history is not None:
+                    self._recorder = await stack.enter_async_context(
+                        recording(
+                            history_directory(config),
+                            self._kind_of,
+                            keep_days=config.history.keep_days,
+                            max_bytes=config.history.max_bytes,
+                        )
+                    )
+                    outlets.append(self._recorder)
+                self._outlets = Outlets(*outlets)
                 await self._listen(notifier, switches)
             _log.info("stopped")
 
@@ -183,6 +192,8 @@ class Daemon:
             self._metrics.outbox(backlog.pending, backlog.oldest_time)
             self._metrics.mqtt(self._mqtt_connected)
             self._metrics.publish_failures(self._mqtt.publish_failures if self._mqtt else 0)
+            if self._recorder is not None:
+                self._metrics.history(self._recorder.written, self._recorder.dropped)
             await asyncio.sleep(_OBSERVE_SECONDS)
 
     async def _reload_on_hangup(self, pipeline: Pipeline, notifier: Notifier) -> None:
@@ -219,6 +230,10 @@ class Daemon:
     @property
     def _mqtt_connected(self) -> bool | None:
         return self._mqtt.connected if self._mqtt else None
+
+    def _kind_of(self, window: Window, dimension: int) -> Kind:
+        config = self._pipeline.config if self._pipeline else self._config
+        return kind_of(window, dimension, self._scorer.encoder, config)
 
     def _summary(self) -> str:
         sources, events = len(self._config.sources), len(self._config.events)

@@ -104,6 +104,13 @@ class Metrics:
             "outbox_oldest_event_timestamp_seconds", "When the oldest of those was decided; 0 = none."
         )
 
+        self._history_written = counter(
+            "history_windows_written_total", "Windows put into the history; 0 where there is none."
+        )
+        self._history_dropped = counter(
+            "history_windows_dropped_total", "Windows that the history lost: a slow, full or missing disk."
+        )
+
         self._reload_ok = gauge(
             "config_last_reload_successful", "1 when the file read last is the one in force."
         )
@@ -121,6 +128,7 @@ class Metrics:
         )
         self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
         self._publish_failures_told = 0
+        self._history_told = (0, 0)
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
         self.configure(config)
@@ -263,6 +271,12 @@ class Metrics:
         """Tell how many events wait for the broker, and since when (Unix seconds)."""
         self._outbox.set(pending)
         self._outbox_oldest.set(oldest_at or 0.0)
+
+    def history(self, written: int, dropped: int) -> None:
+        """Tell how many windows the history has kept and lost since the start."""
+        self._history_written.inc(written - self._history_told[0])
+        self._history_dropped.inc(dropped - self._history_told[1])
+        self._history_told = (written, dropped)
 
     def reload(self, ok: bool, at: float) -> None:
         """Tell how the last reading of the configuration went; the first one counts too."""

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -16,14 +16,16 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitor.config import Config, FileSource, SourceConfig
+from monitor.config import Config, FileSource, HistoryConfig, SourceConfig
 from monitor.errors import SinkError
+from monitor.history.values import HistoryError, Kind
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
+from monitor.recorder import kind_of, recording
 from monitor.scoring import Scorer
 from monitor.sinks.messages import event_fields
 from monitor.sources.file import Recording
-from monitor.types import Activity, Event, Scores, Source
+from monitor.types import Activity, Event, FloatArray, Scores, Source, Window
 
 # Files that are open together: enough to fill batches, few enough for any limit of file handles.
 _TOGETHER = 16
@@ -43,15 +45,27 @@ class _Relay(Outlet):
     """A pipeline's outlet that knows which file a source stands for."""
 
     def __init__(
-        self, files: Mapping[str, Path], observer: Observer, progress: Callable[[float], None]
+        self,
+        files: Mapping[str, Path],
+        observer: Observer,
+        keeper: Outlet,
+        progress: Callable[[float], None],
     ) -> None:
         self._files = files
         self._observer = observer
+        self._keeper = keeper
         self._progress = progress
         self._seen = dict.fromkeys(files, 0.0)
 
     async def deliver(self, event: Event) -> None:
         self._observer.event(self._files[event.source], event)
+        await self._keeper.deliver(event)
+
+    def source_changed(self, source: str, online: bool) -> None:
+        self._keeper.source_changed(source, online)
+
+    def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
+        self._keeper.embedded(windows, embeddings)
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
         self._observer.scores(self._files[scores.source], scores, activities)
@@ -79,11 +93,14 @@ def _duration_seconds(file: Path) -> float:
         return 0.0
 
 
-async def replay(config: Config, files: Sequence[Path], observer: Observer, scorer: Scorer) -> None:
+async def replay(
+    config: Config, files: Sequence[Path], observer: Observer, scorer: Scorer, keeper: Outlet | None = None
+) -> None:
     """Run every file through windows, scoring, smoothing and the state machines, and tell the observer.
 
-    All events are listened for, whatever sources they name. Raises SourceError for a file that can't be
-    read or is damaged, EncoderError for a model that can't be loaded or run.
+    The embeddings and events go to `keeper` too. All events are listened for, whatever sources they name.
+    Raises SourceError for a file that can't be read or is damaged, EncoderError for a model that can't be
+    loaded or run.
     """
     events = {name: event.model_copy(update={"sources": None}) for name, event in config.events.items()}
     config = config.model_copy(update={"events": events})
@@ -97,7 +114,9 @@ async def replay(config: Config, files: Sequence[Path], observer: Observer, scor
         task = progress.add_task("replaying", total=sum(map(_duration_seconds, files)) or None)
         for first in range(0, len(named), _TOGETHER):
             group = dict(named[first : first + _TOGETHER])
-            relay = _Relay(group, observer, lambda seconds: progress.advance(task, seconds))
+            relay = _Relay(
+                group, observer, keeper or Outlet(), lambda seconds: progress.advance(task, seconds)
+            )
             await _replay_together(config, group, relay, scorer)
 
 
@@ -136,9 +155,11 @@ class Printer:
             self._table.writerow([str(file), f"{scores.end_time:.3f}", *smooth])
 
 
-async def print_replay(config: Config, files: Sequence[Path], scores: Path | None) -> None:
-    """Do what the command says."""
-    with ExitStack() as stack:
+async def print_replay(
+    config: Config, files: Sequence[Path], scores: Path | None, history: Path | None
+) -> None:
+    """Do what the command says; raises HistoryError where the disk can't keep up with `history`."""
+    async with AsyncExitStack() as stack:
         table = None
         if scores is not None:
             try:
@@ -148,4 +169,16 @@ async def print_replay(config: Config, files: Sequence[Path], scores: Path | Non
                 raise SinkError(msg) from None
         scorer = Scorer()
         stack.callback(scorer.close)
-        await replay(config, files, Printer(config, sys.stdout, table), scorer)
+        printer = Printer(config, sys.stdout, table)
+        if history is None:
+            await replay(config, files, printer, scorer)
+            return
+        config = config.model_copy(update={"history": HistoryConfig(directory=history)})
+
+        def describe(window: Window, dimension: int) -> Kind:
+            return kind_of(window, dimension, scorer.encoder, config)
+
+        recorder = await stack.enter_async_context(recording(history, describe))
+        await replay(config, files, printer, scorer, recorder)
+        if recorder.dropped:
+            raise HistoryError(f"--history {str(history)!r}: {recorder.dropped} windows couldn't be written")

@@ -87,6 +87,11 @@ def stored_in_words(config: Config) -> tuple[str, ...]:
             "events (name, times, score) are kept on disk until the broker has taken them, "
             f"for {config.outbox.max_age_days:g} days at most"
         )
+    if (history := config.history) is not None:
+        lines.append(
+            "what was heard is kept as embeddings, which can be searched but not played, "
+            f"for {history.keep_days:g} days or up to {history.max_bytes / 1e9:g} GB"
+        )
     return tuple(lines)
 
 

@@ -83,6 +83,8 @@ class Prepared:
     head: Head
     veto: Head | None
     """Scores what must not be in a clip; None where nothing is named."""
+    halved: bool
+    """Score what the history keeps, embeddings in half precision: it then tells what was decided, exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Scorer:
         heard, learned = hear(config, encoder, heard)
         head = Head.build(config, texts, encoder.logit_scale, learned, heard.unrelated)
         veto = veto_head(config, texts, encoder.logit_scale)
-        return Prepared(encoder, config.encoder, texts, heard, head, veto)
+        return Prepared(encoder, config.encoder, texts, heard, head, veto, config.history is not None)
 
     def use(self, prepared: Prepared) -> None:
         """Score with this from the next batch on."""
@@ -174,6 +176,8 @@ class Scorer:
         if not windows:
             return Scored(np.zeros((0, events), np.float32), np.zeros((0, dimension), np.float32))
         embeddings = prepared.encoder.embed_audio(windows)
+        if prepared.halved:
+            embeddings = embeddings.astype(np.float16).astype(np.float32)
         return Scored(prepared.head.score(embeddings), embeddings)
 
     def close(self) -> None:

@@ -52,6 +52,8 @@ DOCUMENTED = {
     "sound_monitor_mqtt_publish_failures_total": "counter",
     "sound_monitor_outbox_events": "gauge",
     "sound_monitor_outbox_oldest_event_timestamp_seconds": "gauge",
+    "sound_monitor_history_windows_written_total": "counter",
+    "sound_monitor_history_windows_dropped_total": "counter",
     "sound_monitor_config_last_reload_successful": "gauge",
     "sound_monitor_config_last_reload_success_timestamp_seconds": "gauge",
 }
@@ -87,6 +89,7 @@ def drive(metrics: Metrics) -> None:
     metrics.mqtt(connected=True)
     metrics.publish_failures(4)
     metrics.outbox(2, 1_700_000_000.0)
+    metrics.history(written=40, dropped=2)
     metrics.reload(ok=True, at=1_700_000_001.0)
 
 
@@ -238,6 +241,13 @@ def test_publish_failures_are_told_as_a_total_and_count_on(registry, metrics):
     for total in (0, 3, 3, 8):
         metrics.publish_failures(total)
         assert samples(registry)["sound_monitor_mqtt_publish_failures_total", ()] == total
+
+
+def test_the_historys_windows_are_told_as_totals(registry, metrics):
+    for written, dropped in ((5, 0), (5, 2), (9, 2)):
+        metrics.history(written, dropped)
+        assert samples(registry)["sound_monitor_history_windows_written_total", ()] == written
+        assert samples(registry)["sound_monitor_history_windows_dropped_total", ()] == dropped
 
 
 def test_a_model_that_is_changed_leaves_no_second_one_behind(registry, metrics):

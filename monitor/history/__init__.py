@@ -1,0 +1,1 @@
+"""What was heard, as embeddings on disk: segment files, and the folder that holds them."""
