@@ -9,6 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= config/demo.yaml
 # On a machine without a GPU, PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' saves gigabytes.
 PIP_ARGS ?=
+MINUTES ?= 5
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
@@ -17,7 +19,7 @@ RUN_PACKAGES := python3-venv libportaudio2
 TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto openssl prometheus pulseaudio systemd \
   gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
 
-.PHONY: help run test check format schema large clean
+.PHONY: help run test check format schema large chaos clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -50,6 +52,9 @@ schema: $(STAMPS)/run ## write config/schema.json anew
 
 large: $(STAMPS)/test ## the tests that take full-size models or many minutes
 	@$(BIN)/python -m pytest -m large $(PYTEST_ARGS)
+
+chaos: $(STAMPS)/test ## break everything around a real daemon and count the events (MINUTES=60 SEED=1)
+	@$(BIN)/python tests/chaos.py --minutes $(MINUTES) --seed $(SEED)
 
 clean: ## remove what make has set up
 	rm -rf $(VENV) $(STAMPS) dist

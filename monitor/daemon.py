@@ -146,6 +146,8 @@ class Daemon:
                     )
                     outlets.append(self._recorder)
                 self._outlets = Outlets(*outlets)
+                for event in self._mqtt.cut_short if self._mqtt else ():
+                    await self._outlets.deliver(event)
                 await self._listen(notifier, switches)
             _log.info("stopped")
 

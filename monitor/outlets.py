@@ -173,15 +173,15 @@ class MqttOutlet(Outlet):
         return self._outbox.backlog
 
     async def deliver(self, event: Event) -> None:
-        """Put it into the outbox: then it is safe."""
+        """Put it into the outbox: then it is safe. What isn't listened for (any more) leaves no state."""
         await self._sink.publish(event)
+        if (event.source, event.name) not in self._pairs:
+            self._sink.forget(event.source, event.name)
 
-    async def end_what_was_cut_short(self) -> None:
-        """Tell the ends that the process before this one died too early to tell."""
-        for event in self._outbox.cut_short:
-            await self.deliver(event)
-            if (event.source, event.name) not in self._pairs:
-                self._sink.forget(event.source, event.name)
+    @property
+    def cut_short(self) -> Sequence[Event]:
+        """Ends that the process before this one died too early to tell."""
+        return self._outbox.cut_short
 
     def source_changed(self, source: str, online: bool) -> None:
         """Tell whether the source is available."""
@@ -236,7 +236,6 @@ async def mqtt_outlet(config: Config, mqtt: MqttConfig, directory: Path) -> Asyn
             mqtt = mqtt.model_copy(update={"port": broker.port})
         sink = MqttSink(mqtt, outbox)
         outlet = MqttOutlet(config, sink, outbox)
-        await outlet.end_what_was_cut_short()
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(sink.run(), name="mqtt sink")
         try:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from mosquitto import Mosquitto
 
@@ -113,11 +113,22 @@ async def retained(broker: Mosquitto, *options: str) -> dict[str, str]:
         }
 
 
-class Link:
-    """A TCP relay to a broker that can be absent, close at once, be cut, or be slow."""
+class Tap(Protocol):
+    """Sees what passes through one connection of a link."""
 
-    def __init__(self, target_port: int) -> None:
+    def upward(self, data: bytes) -> None: ...
+
+    def downward(self, data: bytes) -> None: ...
+
+
+class Link:
+    """A TCP relay to a broker that can be absent, close at once, be cut, be slow, or let nothing pass."""
+
+    def __init__(self, target_port: int, new_tap: Callable[[], Tap] | None = None) -> None:
         self._target_port = target_port
+        self._new_tap = new_tap
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -143,6 +154,14 @@ class Link:
         self.cut()
         await until(lambda: not self._writers)
 
+    def freeze(self) -> None:
+        """Let nothing pass, though connections stay."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Let pass what was held back."""
+        self._flowing.set()
+
     def cut(self) -> None:
         """Break the connections there are."""
         for writer in self._writers:
@@ -158,14 +177,26 @@ class Link:
             writer.close()
             return
         self._writers |= {writer, far_writer}
+        tap = self._new_tap() if self._new_tap else None
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(
+                self._pump(reader, far_writer, tap and tap.upward),
+                self._pump(far_reader, writer, tap and tap.downward),
+            )
         finally:
             self._writers -= {writer, far_writer}
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        see: Callable[[bytes], None] | None,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(4096):
+                await self._flowing.wait()
+                if see:
+                    see(data)
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
                 writer.write(data)
