@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.check_sources import missing, source_in_words, source_slips
+from monitor.check_sources import is_loopback, missing, source_in_words, source_slips
 from monitor.config import Config, HttpConfig, MedianSmoothing, MqttConfig
 from monitor.rules import (
     DELAY_ASSUMES,
@@ -139,7 +138,7 @@ def _about_mqtt(mqtt: MqttConfig, path: Path) -> Iterator[str]:
     elif mqtt.password is not None and _INLINE_PASSWORD.search(path.read_text(errors="replace")):
         yield "mqtt.password: stands in the configuration; keep it in a password_file that only you can read"
     secret = mqtt.password is not None or mqtt.password_file is not None
-    if secret and mqtt.tls is None and not (mqtt.broker == "embedded" or _is_loopback(mqtt.broker)):
+    if secret and mqtt.tls is None and not (mqtt.broker == "embedded" or is_loopback(mqtt.broker)):
         yield f"mqtt.tls: is off, so the password travels readably to {mqtt.broker}; add  tls: {{}}"
     files = {"mqtt.password_file": mqtt.password_file}
     if mqtt.tls:
@@ -151,17 +150,10 @@ def _about_mqtt(mqtt: MqttConfig, path: Path) -> Iterator[str]:
 
 
 def _about_http(http: HttpConfig) -> Iterator[str]:
-    if http.enabled and http.token_file is None and not _is_loopback(http.host):
+    if http.enabled and http.token_file is None and not is_loopback(http.host):
         yield (
             f"http.host: {http.host} shows the page and the metrics to the network, without a token; "
             "set http.token_file, or use 127.0.0.1 and a proxy, unless you trust the network"
         )
     if http.token_file is not None:
         yield from missing("http.token_file", http.token_file)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

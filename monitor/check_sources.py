@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.config import Config, DemoSource, FfmpegSource, FileSource, MicrophoneSource, SourceConfig
+from monitor.config import (
+    Config,
+    DemoSource,
+    FfmpegSource,
+    FileSource,
+    MicrophoneSource,
+    PcmSource,
+    SourceConfig,
+)
 from monitor.redact import without_credentials
 
 
@@ -36,6 +45,16 @@ def _origin(source: SourceConfig) -> str:
             kind = "live" if source.is_live else "a recording, once, at its own pace"
             which = "all channels mixed" if channel is None else f"channel {channel}"
             return f"{without_credentials(url)} by ffmpeg, {kind}, {which}"
+        case PcmSource(rate_hz=rate_hz, encoding=encoding, channels=channels):
+            count = "mono" if channels == 1 else f"{channels} channels"
+            which = "" if source.channel is None else f", channel {source.channel}"
+            return f"{_way(source)}, {encoding} at {rate_hz} Hz, {count}{which}"
+
+
+def _way(source: PcmSource) -> str:
+    if source.listen is not None:
+        return f"whoever connects to {source.listen}"
+    return "standard input" if source.connect is None else f"samples from {source.connect}"
 
 
 def source_slips(config: Config) -> Iterator[str]:
@@ -64,6 +83,16 @@ def _slips_of(name: str, source: SourceConfig) -> Iterator[str]:
                 yield from missing(f"{name}.url", Path(source.url))
             if shutil.which("ffmpeg") is None:
                 yield f"{name}.type: ffmpeg is not installed here; apt install ffmpeg"
+        case PcmSource(listen=str(listen)) if not is_loopback(listen.rpartition(":")[0].strip("[]")):
+            yield f"{name}.listen: {listen} lets anyone in that network send sound; is it to be trusted?"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or name is this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def missing(field: str, path: Path) -> Iterator[str]:

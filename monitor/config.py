@@ -25,7 +25,14 @@ from monitor.config_outlets import (
     PrivacyConfig,
     TlsConfig,
 )
-from monitor.config_sources import DemoSource, FfmpegSource, FileSource, MicrophoneSource, SourceConfig
+from monitor.config_sources import (
+    DemoSource,
+    FfmpegSource,
+    FileSource,
+    MicrophoneSource,
+    PcmSource,
+    SourceConfig,
+)
 from monitor.fields import (
     Between,
     Dbfs,
@@ -58,6 +65,7 @@ __all__ = [
     "MqttConfig",
     "NoSmoothing",
     "OutboxConfig",
+    "PcmSource",
     "PrivacyConfig",
     "Section",
     "Smoothing",
@@ -173,6 +181,17 @@ class Config(Section):
         for name, event in self.events.items():
             if self.scoring == "exclusive" and not event.prompts:
                 raise finding("has no prompts, which scoring: exclusive compares; add some", "events", name)
+        return self
+
+    @model_validator(mode="after")
+    def _one_reads_standard_input(self) -> Self:
+        readers = [
+            name
+            for name, source in self.sources.items()
+            if isinstance(source, PcmSource) and source.path is not None
+        ]
+        if len(readers) > 1:
+            raise finding(f"is read by {readers[0]} already; use listen: here", "sources", readers[1], "path")
         return self
 
     @model_validator(mode="after")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from monitor.fields import (
     Between,
     FilePath,
     Flag,
     Number,
+    Port,
     Section,
     Text,
     Whole,
@@ -52,6 +53,27 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _endpoint(value: object) -> object:
+    """Put a port alone on loopback."""
+    return f"127.0.0.1:{value}" if type(value) is int or str(value).isdecimal() else value
+
+
+def _host_and_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise finding("is not a port or host:port; write it as in  192.168.1.7:4010")
+    return value
+
+
+Endpoint = Annotated[
+    str,
+    BeforeValidator(
+        _endpoint,
+        json_schema_input_type=Port
+        | Annotated[str, Field(pattern="^([^:]+|\\[[^\\]]+\\]):[0-9]+$|^[0-9]+$")],
+    ),
+    AfterValidator(_host_and_port),
+]
 FfmpegOption = Annotated[
     str, Field(json_schema_extra={"enum": sorted(FFMPEG_OPTIONS)}), AfterValidator(_known_option)
 ]
@@ -127,8 +149,41 @@ class FfmpegSource(SourceSection):
         return "://" in self.url and not self.url.startswith("file:") if self.live is None else self.live
 
 
+class PcmSource(SourceSection):
+    """Raw samples over TCP or from standard input; exactly one of listen, connect and path."""
+
+    type: Literal["pcm"]
+    listen: Endpoint | None = None
+    """Wait for one client here: a port alone is on loopback, `0.0.0.0:4010` is open to the network."""
+    connect: Endpoint | None = None
+    """Fetch the samples from this `host:port`."""
+    path: Literal["-"] | None = None
+    """`-` is standard input, which ends the source when it ends."""
+    rate_hz: Annotated[Whole, Between(4_000, 384_000)] = 16_000
+    """Frames a second."""
+    encoding: Literal["s16le", "s32le", "f32le"] = "s16le"
+    """Of the samples: signed integers or floats, little-endian."""
+    channels: Annotated[Whole, Between(1, 64)] = 1
+    """Samples in a frame."""
+    channel: Annotated[Whole, Between(1, 64)] | None = None
+    """Which channel to listen to, from 1; without it, all are mixed."""
+    stall_seconds: Annotated[Number, Between(1, 12)] = 10.0
+    """A sender that is silent for this long is disconnected."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [key for key in ("listen", "connect", "path") if getattr(self, key) is not None]
+        if not given:
+            raise finding("has none of listen, connect and path; add one, such as  listen: 4010")
+        if len(given) > 1:
+            raise finding(f"can't stand beside {given[0]}; keep one", given[1])
+        if self.channel is not None and self.channel > self.channels:
+            raise finding(f"is more than channels ({self.channels}); raise that, or lower this", "channel")
+        return self
+
+
 SourceConfig = Annotated[
-    MicrophoneSource | FileSource | DemoSource | FfmpegSource,
+    MicrophoneSource | FileSource | DemoSource | FfmpegSource | PcmSource,
     Field(discriminator="type"),
     with_default("type", "microphone"),
 ]

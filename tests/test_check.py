@@ -91,6 +91,12 @@ def test_the_delay_that_is_told_is_the_delay_of_the_real_parts(
             {"gain_db": 6, "high_pass_hz": 80},
             "the default microphone, channel 1, 6 dB louder, without what is below 80 Hz",
         ),
+        ({"type": "pcm", "listen": 4010}, "whoever connects to 127.0.0.1:4010, s16le at 16000 Hz, mono"),
+        (
+            {"type": "pcm", "connect": "shed:4010", "channels": 2, "channel": 2, "encoding": "f32le"},
+            "samples from shed:4010, f32le at 16000 Hz, 2 channels, channel 2",
+        ),
+        ({"type": "pcm", "path": "-", "rate_hz": 48_000}, "standard input, s16le at 48000 Hz, mono"),
         ({"gain_db": -3.5}, "the default microphone, channel 1, 3.5 dB softer"),
     ],
 )
@@ -263,6 +269,9 @@ SLIPS = {
     ),
     f"sources.tape.url: /nowhere/a.mp4 {NOT_THERE}": configure(
         sources={"tape": {"type": "ffmpeg", "url": "/nowhere/a.mp4"}}
+    ),
+    "sources.esp.listen: [::]:40 lets anyone in that network send sound; is it to be trusted?": configure(
+        sources={"esp": {"type": "pcm", "listen": "[::]:40"}}
     ),
     "sources.tape: loop without realtime keeps a processor busy for ever; mend one": configure(
         sources={"tape": {"type": "file", "path": __file__, "loop": True, "realtime": False}}

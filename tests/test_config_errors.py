@@ -259,7 +259,7 @@ FILES = [
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: mic}\n",
-        "home.yaml:3: sources.a.type: 'mic' is not one of microphone, file, demo, ffmpeg",
+        "home.yaml:3: sources.a.type: 'mic' is not one of microphone, file, demo, ffmpeg, pcm",
     ),
     (
         "events: {dog: a dog}\nsources:\n  a:\n    type: file\n",
@@ -272,6 +272,26 @@ FILES = [
     (
         "events: {dog: a dog}\nsources:\n  a: {type: demo, lop: true}\n",
         "home.yaml:3: sources.a.lop: is not a known key; known here: gain_db, high_pass_hz, seed, type",
+    ),
+    (
+        "events: {dog: a dog}\nsources:\n  a: {type: pcm}\n",
+        "home.yaml:3: sources.a: has none of listen, connect and path; add one, such as  listen: 4010",
+    ),
+    (
+        "events: {dog: a dog}\nsources:\n  a: {type: pcm, listen: 40, path: '-'}\n",
+        "home.yaml:3: sources.a.path: '-' can't stand beside listen; keep one",
+    ),
+    (
+        "events: {dog: a dog}\nsources:\n  a: {type: pcm, listen: 40, channel: 2}\n",
+        "home.yaml:3: sources.a.channel: 2 is more than channels (1); raise that, or lower this",
+    ),
+    (
+        "events: {dog: a dog}\nsources:\n  a: {type: pcm, path: '-'}\n  b: {type: pcm, path: '-'}\n",
+        "home.yaml:4: sources.b.path: '-' is read by a already; use listen: here",
+    ),
+    (
+        "events: {dog: a dog}\nsources:\n  a: {type: pcm, connect: x}\n",
+        "home.yaml:3: sources.a.connect: 'x' is not a port or host:port; write it as in  192.168.1.7:4010",
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: ffmpeg, url: x, options: {flag: x}}\n",

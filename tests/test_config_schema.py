@@ -103,6 +103,10 @@ GOOD = [
     {"log": {"level": "warning"}},
     {"background": "rain"},
     {"sources": {"cam": {"type": "ffmpeg", "url": "rtsp://cam/1", "options": {"probesize": 32}}}},
+    {"sources": {"esp": {"type": "pcm", "listen": 4010}}},
+    {"sources": {"esp": {"type": "pcm", "listen": "4010"}}},
+    {"sources": {"esp": {"type": "pcm", "listen": "[::]:4010", "channels": 2, "channel": 2}}},
+    {"sources": {"esp": {"type": "pcm", "path": "-"}}},
     {"sources": {"mic": {"gain_db": -6, "high_pass_hz": 80}}},
 ]
 BAD = [
@@ -114,6 +118,9 @@ BAD = [
     {"sources": {"cam": {"type": "ffmpeg", "url": "rtsp://cam/1", "options": {"filter_complex": "x"}}}},
     {"sources": {"cam": {"type": "ffmpeg", "url": "rtsp://cam/1", "options": {"probesize": True}}}},
     {"sources": {"mic": {"gain_db": 100}}},
+    {"sources": {"esp": {"type": "pcm", "listen": 0}}},
+    {"sources": {"esp": {"type": "pcm", "connect": "shed"}}},
+    {"sources": {"esp": {"type": "pcm", "path": "a.raw"}}},
     {"events": {"Dog Bark": "a dog"}},
     {"events": {"dog": []}},
     {"events": {"dog": ""}},

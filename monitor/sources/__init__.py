@@ -12,11 +12,18 @@ if TYPE_CHECKING:
 def open_source(name: str, config: SourceConfig, rate_hz: int) -> Source:
     """Return a source of mono audio at rate_hz; entering it opens it, and may raise SourceError."""
     # Imported here because the capture helper passes through this module and must start quickly.
-    from monitor.config import DemoSource, FfmpegSource, FileSource, MicrophoneSource  # noqa: PLC0415
+    from monitor.config import (  # noqa: PLC0415
+        DemoSource,
+        FfmpegSource,
+        FileSource,
+        MicrophoneSource,
+        PcmSource,
+    )
     from monitor.sources.demo import Demo  # noqa: PLC0415
     from monitor.sources.ffmpeg import Ffmpeg  # noqa: PLC0415
     from monitor.sources.file import Recording  # noqa: PLC0415
     from monitor.sources.microphone import Microphone  # noqa: PLC0415
+    from monitor.sources.pcm import Pcm  # noqa: PLC0415
 
     match config:
         case MicrophoneSource():
@@ -27,5 +34,7 @@ def open_source(name: str, config: SourceConfig, rate_hz: int) -> Source:
             return Demo(name, config, rate_hz)
         case FfmpegSource():
             return Ffmpeg(name, config, rate_hz)
+        case PcmSource():
+            return Pcm(name, config, rate_hz)
         case _:
             assert_never(config)
