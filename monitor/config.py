@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,6 +15,7 @@ from monitor.config_events import (
     Smoothing,
     short_form,
 )
+from monitor.config_hooks import CommandConfig, HookConfig, WebhookConfig
 from monitor.config_outlets import (
     ClipsConfig,
     HistoryConfig,
@@ -40,6 +41,7 @@ from monitor.fields import (
     Number,
     Section,
     Slug,
+    Slugs,
     SomePrompts,
     Text,
     Whole,
@@ -50,6 +52,7 @@ from monitor.fields import (
 __all__ = [
     "DEFAULT_BACKGROUND",
     "ClipsConfig",
+    "CommandConfig",
     "Config",
     "DemoSource",
     "EmaSmoothing",
@@ -58,6 +61,7 @@ __all__ = [
     "FfmpegSource",
     "FileSource",
     "HistoryConfig",
+    "HookConfig",
     "HttpConfig",
     "LogConfig",
     "MedianSmoothing",
@@ -71,6 +75,7 @@ __all__ = [
     "Smoothing",
     "SourceConfig",
     "TlsConfig",
+    "WebhookConfig",
     "WindowsConfig",
     "short_form",
 ]
@@ -151,6 +156,10 @@ class Config(Section):
     outbox: OutboxConfig = OutboxConfig()
     history: HistoryConfig | None = None
     """`{}` keeps what was heard as embeddings, to be searched and tried against; null keeps nothing."""
+    webhooks: dict[Slug, WebhookConfig] = Field(default={}, max_length=32)
+    """Addresses that get every event by POST, by names of your choice."""
+    commands: dict[Slug, CommandConfig] = Field(default={}, max_length=32)
+    """Programs that are run for every event, by names of your choice."""
     http: HttpConfig = HttpConfig()
     clips: ClipsConfig | None = None
     """Recordings of the events; null: no sound is ever stored."""
@@ -167,6 +176,14 @@ class Config(Section):
         """Tell whether an event is listened for on a source."""
         sources = self.events[event].sources
         return sources is None or source in sources
+
+    @property
+    def hook_labels(self) -> tuple[str, ...]:
+        """What the webhooks and commands are called in logs and metrics."""
+        return (
+            *(f"webhook {name}" for name in self.webhooks),
+            *(f"command {name}" for name in self.commands),
+        )
 
     def switches(self) -> Iterator[tuple[str, str | None]]:
         """Yield what can be switched off by hand: each source, and each event that is listened for on it."""
@@ -197,9 +214,21 @@ class Config(Section):
     @model_validator(mode="after")
     def _event_sources_exist(self) -> Self:
         for name, event in self.events.items():
-            for index, source in enumerate(event.sources or ()):
-                if source not in self.sources:
-                    known = ", ".join(self.sources)
-                    says = f"is not one of the sources ({known}){did_you_mean(source, self.sources)}"
-                    raise finding(says, "events", name, "sources", index)
+            _all_known(event.sources, self.sources, "events", name, "sources")
         return self
+
+    @model_validator(mode="after")
+    def _hooks_name_what_there_is(self) -> Self:
+        for kind, hooks in (("webhooks", self.webhooks), ("commands", self.commands)):
+            for name, hook in hooks.items():
+                _all_known(hook.sources, self.sources, kind, name, "sources")
+                _all_known(hook.events, self.events, kind, name, "events")
+        return self
+
+
+def _all_known(names: Slugs | None, known: Mapping[str, object], *route: str) -> None:
+    """Raise a finding where a name isn't one of those that are known."""
+    for index, name in enumerate(names or ()):
+        if name not in known:
+            says = f"is not one of the {route[-1]} ({', '.join(known)}){did_you_mean(name, known)}"
+            raise finding(says, *route, index)

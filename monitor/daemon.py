@@ -20,6 +20,7 @@ from monitor.config_file import load_config
 from monitor.directories import history_directory, state_directory
 from monitor.errors import ConfigError, MonitorError, SinkError
 from monitor.history.values import Kind
+from monitor.hooks import HookOutlet, hook_outlets
 from monitor.metrics import Metrics
 from monitor.outbox import Backlog
 from monitor.outlets import LogOutlet, MqttOutlet, Outlets, PageOutlet, SwitchMemory, mqtt_outlet
@@ -36,7 +37,16 @@ from monitor.web import Live, serve
 _log = logging.getLogger(__name__)
 
 _OBSERVE_SECONDS = 1.0
-_NEEDS_RESTART = ("mqtt", "http", "outbox", "history", "clips", "state_directory")
+_NEEDS_RESTART = (
+    "mqtt",
+    "http",
+    "outbox",
+    "history",
+    "clips",
+    "webhooks",
+    "commands",
+    "state_directory",
+)
 
 
 def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
@@ -133,6 +143,11 @@ class Daemon:
                             clip_outlet(config, config.clips, self._metrics, self._scorer.vetoed)
                         )
                     )
+                hooks: list[HookOutlet] = []
+                if config.webhooks or config.commands:
+                    directory = _made(state_directory(config))
+                    hooks = await stack.enter_async_context(hook_outlets(config, directory, self._metrics))
+                    outlets += hooks
                 if self._mqtt is not None:
                     outlets.append(self._mqtt)
                 if config.history is not None:
@@ -146,7 +161,8 @@ class Daemon:
                     )
                     outlets.append(self._recorder)
                 self._outlets = Outlets(*outlets)
-                for event in self._mqtt.cut_short if self._mqtt else ():
+                cut_short = [each.cut_short for each in (self._mqtt, *hooks) if each]
+                for event in {event.id: event for events in cut_short for event in events}.values():
                     await self._outlets.deliver(event)
                 await self._listen(notifier, switches)
             _log.info("stopped")

@@ -16,7 +16,7 @@ from prometheus_client import (
 
 from monitor import __version__
 from monitor.config import Config
-from monitor.status import SILENCE_DBFS, ClipOutcome, DropReason, RestartReason, floor_dbfs
+from monitor.status import SILENCE_DBFS, ClipOutcome, DropReason, HookOutcome, RestartReason, floor_dbfs
 from monitor.types import Activity, Event, Phase
 
 _INFERENCE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -94,6 +94,15 @@ class Metrics:
             "clips_total", "Recordings of events, by what became of them.", "source", "outcome"
         )
         self._clip_bytes = gauge("clips_bytes", "Size of all recordings of events on the disk.")
+
+        self._hooks = counter(
+            "hooks_total", "Attempts to tell webhooks and commands, by how they went.", "hook", "outcome"
+        )
+        self._hook_waiting = gauge("hook_events", "Events that wait for a webhook or command.", "hook")
+        for hook in config.hook_labels:
+            self._hook_waiting.labels(hook)
+            for outcome in HookOutcome:
+                self._hooks.labels(hook, outcome)
 
         self._mqtt = gauge(
             "mqtt_connected", "1 while the MQTT broker has accepted the connection; NaN where MQTT is off."
@@ -257,6 +266,14 @@ class Metrics:
     def clip_bytes(self, total: int) -> None:
         """Tell how large all recordings are together."""
         self._clip_bytes.set(total)
+
+    def hook(self, hook: str, outcome: HookOutcome) -> None:
+        """Tell how an attempt to tell a webhook or command went."""
+        self._hooks.labels(hook, outcome).inc()
+
+    def hook_waiting(self, hook: str, pending: int) -> None:
+        """Tell how many events wait for a webhook or command."""
+        self._hook_waiting.labels(hook).set(pending)
 
     def mqtt(self, connected: bool | None) -> None:
         """Tell whether the broker has accepted the connection; None: MQTT is turned off."""

@@ -54,6 +54,16 @@ class ClipOutcome(StrEnum):
     """The disk refused it, or was too slow."""
 
 
+class HookOutcome(StrEnum):
+    """What became of one attempt to tell a webhook or a command."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """It is tried again."""
+    GIVEN_UP = "given_up"
+    """The receiver refuses the event, or the command has failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderStatus:
     """The model in use."""

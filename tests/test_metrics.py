@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.config import Config
 from monitor.metrics import Metrics
-from monitor.status import ClipOutcome, DropReason, RestartReason
+from monitor.status import ClipOutcome, DropReason, HookOutcome, RestartReason
 from monitor.types import Activity, Event, Phase, Reason
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +25,7 @@ CONFIG = Config.model_validate(
             "dog_bark": {"prompts": "a dog barking", "on_threshold": 0.6},
             "smoke_alarm": {"prompts": "a smoke alarm", "sources": ["kitchen"]},
         },
+        "webhooks": {"pager": {"url": "http://localhost/"}},
     }
 )
 DOCUMENTED = {
@@ -38,6 +39,8 @@ DOCUMENTED = {
     "sound_monitor_capture_restarts_total": "counter",
     "sound_monitor_windows_scored_total": "counter",
     "sound_monitor_clips_total": "counter",
+    "sound_monitor_hooks_total": "counter",
+    "sound_monitor_hook_events": "gauge",
     "sound_monitor_clips_bytes": "gauge",
     "sound_monitor_windows_dropped_total": "counter",
     "sound_monitor_inference_duration_seconds": "histogram",
@@ -86,6 +89,9 @@ def drive(metrics: Metrics) -> None:
     for outcome in ClipOutcome:
         metrics.clip("kitchen", outcome)
     metrics.clip_bytes(70_000)
+    for outcome in HookOutcome:
+        metrics.hook("webhook pager", outcome)
+    metrics.hook_waiting("webhook pager", 2)
     metrics.mqtt(connected=True)
     metrics.publish_failures(4)
     metrics.outbox(2, 1_700_000_000.0)
