@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +25,7 @@ from monitor.evaluation.manifest import parse_mapping, read_manifest
 from monitor.evaluation.rates import Rate
 from monitor.evaluation.thresholds import Check, Proposal, check_by_halves, hours_of, propose
 from monitor.evaluation.timeline import Recorder, Timeline, Track
+from monitor.files import replace_file
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
 from monitor.replay import replay
@@ -156,21 +154,9 @@ def _write(options: Options, proposals: Mapping[str, Proposal], made_from: str) 
         f"`sound-monitor calibrate` from\n# {made_from}. They go with the prompts, windows and smoothing of "
         "that configuration.\n" + yaml.safe_dump({"events": events}, sort_keys=False, allow_unicode=True)
     )
-    partial: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=options.out.parent, prefix=f".{options.out.name}.", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(options.out)
+        replace_file(options.out, text, mode=0o644)
     except OSError as error:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                partial.unlink()
         raise SinkError(f"--out {str(options.out)!r} can't be written: {error.strerror}") from None
 
 

@@ -43,6 +43,23 @@ class TlsConfig(Section):
         return self
 
 
+_TOPIC = Form(
+    r"[^#+/\s$][^#+/\s]*(/[^#+/\s]+)*",
+    "is not a topic; leave out spaces, #, +, a leading $ and empty levels",
+)
+
+
+class HomeAssistantConfig(Section):
+    """How Home Assistant finds the sources and events by itself."""
+
+    enabled: Flag = True
+    """Announce them; false takes them away from Home Assistant."""
+    discovery_prefix: Annotated[Text, _TOPIC] = "homeassistant"
+    """The one that is set in Home Assistant's MQTT integration."""
+    sensor_seconds: Annotated[Number, Between(1, 3600)] = 10.0
+    """Time between two messages about levels and counters."""
+
+
 class MqttConfig(Section):
     """Where the events are published."""
 
@@ -61,13 +78,7 @@ class MqttConfig(Section):
     """Encrypt; `{}` trusts the system's authorities."""
     client_id: Annotated[Text, Field(max_length=128)] = "sound-monitor"
     """Must differ between the broker's clients."""
-    prefix: Annotated[
-        Text,
-        Form(
-            r"[^#+/\s$][^#+/\s]*(/[^#+/\s]+)*",
-            "is not a topic; leave out spaces, #, +, a leading $ and empty levels",
-        ),
-    ] = "sound-monitor"
+    prefix: Annotated[Text, _TOPIC] = "sound-monitor"
     """First part of every topic."""
     version: Annotated[
         Literal["3.1.1", "5"],
@@ -80,6 +91,7 @@ class MqttConfig(Section):
     """A broker silent for about this long counts as lost."""
     publish_scores: Flag = False
     """Publish every smoothed score and level too (QoS 0, not retained)."""
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
 
     @property
     def port_in_force(self) -> int:

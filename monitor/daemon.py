@@ -178,6 +178,8 @@ class Daemon:
                 group.create_task(self._feed_watchdog(pipeline, notifier)),
                 group.create_task(self._stop_on_signal(pipeline, notifier)),
             ]
+            if self._mqtt:
+                helpers.append(group.create_task(self._mqtt.obey(pipeline.enable)))
             # What was made during the start stays: the collector needn't look at it ever again.
             gc.collect()
             gc.freeze()
@@ -212,6 +214,8 @@ class Daemon:
             self._metrics.publish_failures(self._mqtt.publish_failures if self._mqtt else 0)
             if self._recorder is not None:
                 self._metrics.history(self._recorder.written, self._recorder.dropped)
+            if self._mqtt and self._pipeline:
+                self._mqtt.observe(self._pipeline.source_statuses(), time.monotonic())
             await asyncio.sleep(_OBSERVE_SECONDS)
 
     async def _reload_on_hangup(self, pipeline: Pipeline, notifier: Notifier) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from monitor.config import Config, MqttConfig
+from monitor.errors import MonitorError
 from monitor.outbox import Backlog, Outbox
 from monitor.pipeline import Outlet
+from monitor.sinks import messages
 from monitor.sinks.broker import EmbeddedBroker
-from monitor.sinks.messages import event_fields
+from monitor.sinks.discovery import discovery
+from monitor.sinks.messages import Topics, event_fields
 from monitor.sinks.mqtt import MqttSink
+from monitor.sinks.retained import Retained
+from monitor.status import SourceStatus
 from monitor.switches import NOTHING_OFF, Switches, save_switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
 from monitor.web import Live
@@ -150,11 +155,17 @@ class PageOutlet(Outlet):
 class MqttOutlet(Outlet):
     """Tells the broker: events by way of the outbox, states and scores directly."""
 
-    def __init__(self, config: Config, sink: MqttSink, outbox: Outbox) -> None:
+    def __init__(self, config: Config, mqtt: MqttConfig, sink: MqttSink, outbox: Outbox) -> None:
+        self._config = config
+        self._mqtt = mqtt
+        self._topics = Topics(mqtt.prefix)
         self._sink = sink
         self._outbox = outbox
         self._pairs: dict[tuple[str, str], None] = {}
         self._sources: tuple[str, ...] = ()
+        self._switches: Switches | None = None
+        self._problems: dict[str, str | None] = {}
+        self._sensors_due = 0.0
         self.configure(config)
 
     @property
@@ -175,8 +186,6 @@ class MqttOutlet(Outlet):
     async def deliver(self, event: Event) -> None:
         """Put it into the outbox: then it is safe. What isn't listened for (any more) leaves no state."""
         await self._sink.publish(event)
-        if (event.source, event.name) not in self._pairs:
-            self._sink.forget(event.source, event.name)
 
     @property
     def cut_short(self) -> Sequence[Event]:
@@ -188,29 +197,63 @@ class MqttOutlet(Outlet):
         self._sink.set_source_status(source, online)
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
-        """Publish levels and scores where they are wanted."""
+        """Publish every level and score where that is wanted."""
+        if not self._mqtt.publish_scores:
+            return
         self._sink.set_level(scores.source, scores.level_dbfs)
         for activity in activities:
             self._sink.set_score(activity.source, activity.event, activity.smooth)
 
+    def observe(self, sources: Sequence[SourceStatus], now: float) -> None:
+        """Tell every problem, and now and then levels and counters; `now` is monotonic, in seconds."""
+        due = now >= self._sensors_due
+        if due:
+            self._sensors_due = now + self._mqtt.homeassistant.sensor_seconds
+        for source in sources:
+            if due or source.problem != self._problems.get(source.name):
+                self._problems[source.name] = source.problem
+                payload = messages.diagnostics_payload(source)
+                self._sink.retain(self._topics.diagnostics(source.name), payload)
+            if due and source.level_dbfs is not None and self._mqtt.homeassistant.enabled:
+                self._sink.set_level(source.name, source.level_dbfs)
+
+    async def switched(self, switches: Switches) -> None:
+        """Tell the positions of all switches."""
+        self._switches = switches
+        self._tell_switches()
+
+    async def obey(self, enable: Callable[[str, str | None, bool], Awaitable[None]]) -> None:
+        """Turn switches as the broker's clients ask for it, for ever."""
+        while True:
+            command = await self._sink.commands.next()
+            try:
+                await enable(command.source, command.event, command.on)
+            except MonitorError as error:  # a reload came between
+                _log.warning("MQTT: %s", error)
+
     def configure(self, config: Config) -> None:
-        """Retain a state for exactly what is listened for."""
-        pairs = dict.fromkeys(
-            (source, event)
-            for source in config.sources
-            for event in config.events
-            if config.listens(source, event)
-        )
-        for source in set(self._sources) - set(config.sources):
-            self._sink.forget(source)
-        for source, event in _missing(self._pairs, pairs):
-            self._sink.forget(source, event)
+        """Have the broker hold exactly what belongs to what is listened for."""
+        self._config = config
+        announcements = discovery(config, self._mqtt)
+        pairs = {(source, event): None for source, event in config.switches() if event is not None}
+        self._sink.commands.know(config.switches())
+        self._sink.retain_only([*announcements, *self._topics.retained(config.switches())])
+        for topic, payload in announcements.items():
+            self._sink.retain(topic, payload)
         for source in config.sources:
             if source not in self._sources:
                 self._sink.set_source_status(source, online=False)
         for source, event in _missing(pairs, self._pairs):
             self._sink.set_state(source, event, on=False)
         self._sources, self._pairs = tuple(config.sources), pairs
+        self._tell_switches()
+
+    def _tell_switches(self) -> None:
+        if self._switches is None:  # what the broker holds is right until the pipeline says otherwise
+            return
+        for switch in self._config.switches():
+            on = messages.ON if self._switches.on(*switch) else messages.OFF
+            self._sink.retain(self._topics.enabled(*switch), on)
 
 
 def _missing(wanted: Iterable[tuple[str, str]], there: dict[tuple[str, str], None]) -> list[tuple[str, str]]:
@@ -234,8 +277,10 @@ async def mqtt_outlet(config: Config, mqtt: MqttConfig, directory: Path) -> Asyn
         if mqtt.broker == "embedded":
             broker = await stack.enter_async_context(EmbeddedBroker(mqtt))
             mqtt = mqtt.model_copy(update={"port": broker.port})
-        sink = MqttSink(mqtt, outbox)
-        outlet = MqttOutlet(config, sink, outbox)
+        retained = Retained(directory / "retained.json")
+        await asyncio.to_thread(retained.load)
+        sink = MqttSink(mqtt, outbox, retained=retained)
+        outlet = MqttOutlet(config, mqtt, sink, outbox)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(sink.run(), name="mqtt sink")
         try:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.config import Config
+from monitor.files import replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -71,16 +69,4 @@ def _parsed(text: str) -> frozenset[str]:
 def save_switches(path: Path, switches: Switches) -> None:
     """Write the file whole or not at all, with its folder where that is missing; raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        partial = Path(file.name)
-        try:
-            file.write(json.dumps({"off": sorted(switches.off)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                partial.unlink()
-            raise
+    replace_file(path, json.dumps({"off": sorted(switches.off)}) + "\n")

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -71,8 +71,13 @@ class Mosquitto:
         client_certificates: bool = False,
         persistent: bool = False,
         access: str | None = None,
+        more: Sequence[str] = (),
     ) -> None:
-        """`users` maps names to passwords, none let everybody in; `access` is the text of an access list."""
+        """Settle its rules.
+
+        `users` maps names to passwords, none let everybody in; `access` is the text of an access list, `more`
+        are lines of its configuration.
+        """
         self.folder = folder
         self.port = port or free_port()
         self._users = users
@@ -80,6 +85,7 @@ class Mosquitto:
         self._client_certificates = client_certificates
         self._persistent = persistent
         self._access = access
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -163,6 +169,7 @@ class Mosquitto:
             lines.append("require_certificate true")
         if self._persistent:
             lines += ["persistence true", f"persistence_location {self.folder}/", "autosave_interval 1"]
+        lines += self._more
         (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
 

@@ -15,7 +15,10 @@ from conftest import ROOT
 from daemon import subscriber
 
 from monitor.cli import _parser
+from monitor.config import Config, MqttConfig
 from monitor.config_file import load_config
+from monitor.sinks.discovery import discovery
+from monitor.sinks.messages import Topics
 
 README = (ROOT / "README.md").read_text()
 
@@ -53,29 +56,32 @@ def test_the_configurations_shown_are_valid(tmp_path):
     (tmp_path / "mqtt-password").write_text("secret\n")
     whole = {"sources": {"kitchen": {"type": "microphone"}}, "events": {"kettle": "a kettle whistling"}}
     shown = [yaml.safe_load(block) for block in blocks("yaml")]
-    own = [block for block in shown if "binary_sensor" not in block.get("mqtt", {})]
-    assert len(own) >= 2
-    for index, block in enumerate(own):
+    assert len(shown) >= 2
+    for index, block in enumerate(shown):
         path = tmp_path / f"shown_{index}.yaml"
         path.write_text(yaml.safe_dump(whole | block))
         load_config(path, {"CAMERA_PASSWORD": "secret"})
 
 
-def test_the_topics_shown_to_home_assistant_are_those_that_are_published():
-    from monitor.sinks.messages import Topics
+def kitchen():
+    whole = {"sources": {"kitchen": {"type": "microphone"}}, "events": {"kettle": "a kettle whistling"}}
+    return Config.model_validate(whole)
 
-    (sensor,) = (
-        block["mqtt"]["binary_sensor"][0]
-        for block in map(yaml.safe_load, blocks("yaml"))
-        if "binary_sensor" in block.get("mqtt", {})
-    )
+
+def test_the_entities_shown_are_those_that_home_assistant_is_told_about():
+    told = discovery(kitchen(), MqttConfig()).values()
+    ids = {json.loads(payload)["default_entity_id"] for payload in told}
+    assert set(re.findall(r"`(\w+\.kitchen_sound_monitor_\w+)`", README)) == ids
+
+
+def test_the_topics_of_the_table_are_those_that_are_published():
+    listed = set(re.findall(r"`(sound-monitor/[^`]+)`", README))
     topics = Topics("sound-monitor")
-    assert sensor["state_topic"] == topics.state("kitchen", "kettle")
-    assert sensor["json_attributes_topic"] == topics.attributes("kitchen", "kettle")
-    assert [each["topic"] for each in sensor["availability"]] == [
-        topics.status,
-        topics.source_status("kitchen"),
-    ]
+    published = {topics.status, topics.event("<source>"), topics.level("<source>")}
+    published |= {topics.score("<source>", "<event>")}
+    for event in (None, "<event>"):
+        published |= {topics.command("<source>", event), *topics.retained([("<source>", event)])}
+    assert listed == published
 
 
 def free(port):

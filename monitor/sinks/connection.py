@@ -41,6 +41,10 @@ class Message:
     qos: int = 1
 
 
+class RefusedError(SinkError):
+    """The broker doesn't allow a subscription; the connection is still good."""
+
+
 class Connection:
     """An open connection; its methods raise SinkError once it is broken."""
 
@@ -56,14 +60,15 @@ class Connection:
             raise _explained(error, self._config) from None
 
     async def subscribe(self, *topics: str) -> None:
-        """Ask for messages with QoS 1."""
+        """Ask for messages with QoS 1; raises RefusedError where the broker doesn't allow it."""
         try:
             codes = await self._client.subscribe([(topic, 1) for topic in topics])
         except aiomqtt.MqttError as error:
             raise _explained(error, self._config) from None
         for topic, code in zip(topics, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
-                raise _error(self._config, f"refuses a subscription to {topic}; allow it in its access list")
+                text = f"refuses a subscription to {topic}; allow it in its access list"
+                raise RefusedError(str(_error(self._config, text)))
 
     async def messages(self) -> AsyncIterator[Message]:
         """Yield what comes in, until the connection breaks."""
@@ -73,11 +78,6 @@ class Connection:
                 yield Message(str(message.topic), payload, message.retain, message.qos)
         except aiomqtt.MqttError as error:
             raise _explained(error, self._config) from None
-
-    async def lost(self) -> None:
-        """Wait until the connection breaks, which raises."""
-        async for _ in self.messages():
-            pass
 
 
 @asynccontextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from monitor.status import SourceStatus
 from monitor.types import Event, Phase
 
 ON, OFF = b"ON", b"OFF"
@@ -36,6 +37,30 @@ class Topics:
         """Return where a source's level is told, a number in dBFS."""
         return f"{self.prefix}/{source}/level_dbfs"
 
+    def diagnostics(self, source: str) -> str:
+        """Return where a source's problem and its counters are told."""
+        return f"{self.prefix}/{source}/diagnostics"
+
+    def enabled(self, source: str, event: str | None = None) -> str:
+        """Return where the position of a switch is told, `ON` or `OFF`."""
+        return f"{self._below(source, event)}/enabled"
+
+    def command(self, source: str, event: str | None = None) -> str:
+        """Return where `ON` and `OFF` turn a switch."""
+        return f"{self._below(source, event)}/set"
+
+    def retained(self, switches: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+        """Yield all that the broker is to hold about sources (their event is None) and events on them."""
+        yield self.status
+        for source, event in switches:
+            yield self.enabled(source, event)
+            if event is None:
+                yield self.source_status(source)
+                yield self.diagnostics(source)
+            else:
+                yield self.state(source, event)
+                yield self.attributes(source, event)
+
     def state(self, source: str, event: str) -> str:
         """Return where `ON` or `OFF` tells whether an event lasts."""
         return f"{self.prefix}/{source}/{event}/state"
@@ -47,6 +72,9 @@ class Topics:
     def score(self, source: str, event: str) -> str:
         """Return where an event's smoothed score is told, a number."""
         return f"{self.prefix}/{source}/{event}/score"
+
+    def _below(self, source: str, event: str | None) -> str:
+        return f"{self.prefix}/{source}" + ("" if event is None else f"/{event}")
 
 
 def event_fields(event: Event) -> dict[str, str | float | None]:
@@ -81,6 +109,18 @@ def attributes_payload(event: Event) -> bytes:
     """Return what goes with the state: the facts without those that the topic tells."""
     fields = event_fields(event)
     return to_json({name: fields[name] for name in fields if name not in {"source", "event", "phase"}})
+
+
+def diagnostics_payload(source: SourceStatus) -> bytes:
+    """Return a source's problem and its counters since the daemon's start."""
+    return to_json(
+        {
+            "problem": source.problem,
+            "windows_dropped": sum(source.windows_dropped.values()),
+            "overflows": source.overflows,
+            "restarts": source.restarts,
+        }
+    )
 
 
 def score_payload(score: float) -> bytes:

@@ -12,18 +12,20 @@ import logging
 import os
 import random
 import secrets
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from types import MappingProxyType
 
 from monitor.config import MqttConfig
 from monitor.errors import SinkError
 from monitor.outbox import Outbox, Waiting
 from monitor.sinks import messages
-from monitor.sinks.connection import Connection, Message, broker_name, connect
+from monitor.sinks.commands import Commands
+from monitor.sinks.connection import Connection, Message, RefusedError, connect
+from monitor.sinks.discovery import birth_topic
 from monitor.sinks.messages import Topics
+from monitor.sinks.outage import Outage
+from monitor.sinks.retained import Retained
 from monitor.types import Event
 
 _log = logging.getLogger(__name__)
@@ -31,7 +33,6 @@ _log = logging.getLogger(__name__)
 _WINDOW = 16
 """Messages of a kind on their way at a time; brokers commonly accept 20."""
 _POLL_SECONDS = 5.0
-_SHORT_LIVED = 3
 
 
 class MqttSink:
@@ -42,19 +43,30 @@ class MqttSink:
         config: MqttConfig,
         outbox: Outbox,
         *,
+        retained: Retained | None = None,
         environ: Mapping[str, str] = os.environ,
         answer_seconds: float = 10.0,
         retry_seconds: tuple[float, float] = (1.0, 60.0),
+        birth_seconds: tuple[float, float] = (0.5, 5.0),
     ) -> None:
-        """`answer_seconds`: how long the broker may take; `retry_seconds`: first and longest pause."""
+        """Be ready to run.
+
+        `answer_seconds`: how long the broker may take; `retry_seconds`: first and longest pause;
+        `birth_seconds`: bounds of the random pause after which a Home Assistant that has started is told all.
+        """
         self._config = config
         self._outbox = outbox
         self._environ = environ
         self._answer_seconds = answer_seconds
         self._topics = Topics(config.prefix)
         self._outage = Outage(config, *retry_seconds)
-        self._retained: dict[str, bytes] = {}
-        self._dirty: dict[str, None] = {}
+        self._birth_seconds = birth_seconds
+        self._birth: asyncio.TimerHandle | None = None
+        self._refused = False
+        self.commands = Commands(self._topics)
+        """What others ask for."""
+        self.retained = retained or Retained()
+        """What the broker is to hold."""
         self._numbers: dict[str, bytes] = {}
         self._wake = asyncio.Event()
         self._stop_requested = asyncio.Event()
@@ -90,26 +102,23 @@ class MqttSink:
         """Tell whether a source delivers sound."""
         self.retain(self._topics.source_status(source), messages.ONLINE if online else messages.OFFLINE)
 
-    def forget(self, source: str, event: str | None = None) -> None:
-        """Remove an event that is no longer listened for, or a whole source, from the broker."""
-        below = f"{self._topics.prefix}/{source}/" + (f"{event}/" if event else "")
-        for topic in [topic for topic in self._retained if topic.startswith(below)]:
-            self.retain(topic, b"")
-
     def set_score(self, source: str, event: str, score: float) -> None:
-        """Publish a smoothed score, if scores are wanted and the broker is there."""
+        """Publish a smoothed score, if the broker is there."""
         self._set_number(self._topics.score(source, event), messages.score_payload(score))
 
     def set_level(self, source: str, level_dbfs: float) -> None:
-        """Publish a level, if scores are wanted and the broker is there."""
+        """Publish a level, if the broker is there."""
         self._set_number(self._topics.level(source), messages.level_payload(level_dbfs))
 
     def retain(self, topic: str, payload: bytes) -> None:
         """Have the broker hold `payload` at `topic` from now on; empty removes it."""
-        if self._retained.get(topic) != payload:
-            self._retained[topic] = payload
-            self._dirty[topic] = None
+        if self.retained.set(topic, payload):
             self._wake.set()
+
+    def retain_only(self, topics: Iterable[str]) -> None:
+        """Have the broker hold nothing of ours but these topics from now on."""
+        self.retained.want(topics)
+        self._wake.set()
 
     async def run(self) -> None:
         """Stay connected and publish until `stop`; only bugs raise."""
@@ -138,7 +147,7 @@ class MqttSink:
             _log.warning("MQTT: %d events wait in the outbox for the next start", waiting)
 
     def _set_number(self, topic: str, payload: bytes) -> None:
-        if self._config.publish_scores and self.connected:
+        if self.connected:
             self._numbers[topic] = payload
             self._wake.set()
 
@@ -163,27 +172,58 @@ class MqttSink:
             self._outage.over()
             try:
                 async with asyncio.TaskGroup() as group:
-                    watching = group.create_task(link.lost(), name="mqtt-loss")
+                    listening = group.create_task(self._listen(link), name="mqtt-incoming")
+                    await self._subscribe(link)
                     await self._tell_everything(link)
                     await self._send_until_stopped(link)
                     await link.publish(farewell)
-                    watching.cancel()
+                    listening.cancel()
             finally:
                 self.connected = False
+                if self._birth:
+                    self._birth.cancel()
                 self._numbers.clear()
+
+    async def _subscribe(self, link: Connection) -> None:
+        topics = [*self.commands.filters]
+        if self._config.homeassistant.enabled:
+            topics.append(birth_topic(self._config))
+        try:
+            await link.subscribe(*topics)
+        except RefusedError as error:  # events are told all the same
+            level = logging.DEBUG if self._refused else logging.WARNING
+            _log.log(level, "%s; until then, nothing can be switched over MQTT", error)
+            self._refused = True
+
+    async def _listen(self, link: Connection) -> None:
+        """Take what comes in until the connection breaks, which raises."""
+        async for message in link.messages():
+            if message.topic != birth_topic(self._config):
+                self.commands.take(message)
+            elif message.payload == messages.ONLINE and not message.retained:
+                if self._birth:
+                    self._birth.cancel()
+                # Not all devices of a house at once.
+                pause_seconds = random.uniform(*self._birth_seconds)  # noqa: S311 - no secret
+                self._birth = asyncio.get_running_loop().call_later(pause_seconds, self._resend)
+
+    def _resend(self) -> None:
+        self.retained.resend()
+        self._wake.set()
 
     async def _tell_everything(self, link: Connection) -> None:
         """Send all states before `online`, so that nobody acts on what the broker still had."""
-        self._dirty = dict.fromkeys(self._retained)
-        while self._dirty:
-            await self._send(link, self._changed_states())
+        await self.retained.remember(self._topics.status)
+        self.retained.resend()
+        while self.retained.untold:
+            await self._send(link, self.retained.take(_WINDOW))
         await link.publish(Message(self._topics.status, messages.ONLINE, retained=True))
 
     async def _send_until_stopped(self, link: Connection) -> None:
         while True:
             self._wake.clear()
             waiting = await self._outbox.peek(_WINDOW) if self._outbox.backlog.pending else []
-            states = self._changed_states()
+            states = self.retained.take(_WINDOW)
             numbers, self._numbers = self._numbers, {}
             if waiting or states or numbers:
                 await self._send(link, states, waiting, numbers)
@@ -194,12 +234,6 @@ class MqttSink:
                     async with asyncio.timeout(_POLL_SECONDS):
                         await self._wake.wait()
 
-    def _changed_states(self) -> list[Message]:
-        topics = list(islice(self._dirty, _WINDOW))
-        for topic in topics:
-            del self._dirty[topic]
-        return [Message(topic, self._retained[topic], retained=True) for topic in topics]
-
     async def _send(
         self,
         link: Connection,
@@ -209,6 +243,7 @@ class MqttSink:
     ) -> None:
         """Send all at once, in this order; events that are acknowledged leave the outbox."""
         acked: list[int] = []
+        await self.retained.remember()
 
         async def deliver(message: Message, id_: int | None = None) -> None:
             try:
@@ -231,6 +266,7 @@ class MqttSink:
         finally:
             if acked:
                 await self._outbox.ack(acked)
+        await self.retained.acknowledged(states)
 
 
 async def subscribe(
@@ -252,68 +288,3 @@ async def subscribe(
                     yield message
         except SinkError as error:
             await asyncio.sleep(outage.failed(error))
-
-
-class Outage:
-    """Paces attempts, with jitter; tells each new cause once, and the end.
-
-    A connection counts as steady after ten times the first pause; one that broke sooner starts nothing anew.
-    """
-
-    def __init__(self, config: MqttConfig, first_seconds: float, longest_seconds: float) -> None:
-        self._config = config
-        self._first_seconds = first_seconds
-        self._longest_seconds = longest_seconds
-        self._pause_seconds = first_seconds
-        self._since: float | None = None
-        self._connected_at: float | None = None
-        self._short_lived = 0
-        self._announced = False
-        self._told: set[str] = set()
-        self.cause: str | None = None
-
-    def over(self) -> None:
-        """Note that the connection is made."""
-        self._connected_at = time.monotonic()
-        again = "" if self._since is None else f", after {self._connected_at - self._since:.0f} s without"
-        self._announced = self._short_lived < _SHORT_LIVED
-        _log.log(
-            logging.INFO if self._announced else logging.DEBUG,
-            "connected to %s%s",
-            *(broker_name(self._config), again),
-        )
-        self._since = None
-        self.cause = None
-
-    def failed(self, error: BaseException) -> float:
-        """Note that an attempt failed or a connection broke; return the seconds to wait now."""
-        now = time.monotonic()
-        if self._connected_at is not None:
-            self._note_loss(now - self._connected_at)
-            self._connected_at = None
-        if self._since is None:
-            self._since = now
-        self.cause = str(error)
-        pause_seconds = self._pause_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        self._pause_seconds = min(2.0 * self._pause_seconds, self._longest_seconds)
-        _log.log(
-            logging.WARNING if self._announced or self.cause not in self._told else logging.DEBUG,
-            "%s (trying again, next in %.1f s)",
-            *(self.cause, pause_seconds),
-        )
-        self._announced = False
-        self._told.add(self.cause)
-        return pause_seconds
-
-    def _note_loss(self, lasted_seconds: float) -> None:
-        if lasted_seconds >= 10.0 * self._first_seconds:
-            self._pause_seconds = self._first_seconds
-            self._short_lived = 0
-            self._told.clear()
-            return
-        self._short_lived += 1
-        if self._short_lived == _SHORT_LIVED:
-            _log.warning(
-                "%s: closes every connection soon; does another client use the client id %r?",
-                *(broker_name(self._config), self._config.client_id),
-            )
