@@ -11,6 +11,7 @@ CONFIG ?= config/demo.yaml
 PIP_ARGS ?=
 MINUTES ?= 5
 SEED ?= 1
+CASES ?= 100000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
@@ -19,7 +20,7 @@ RUN_PACKAGES := python3-venv libportaudio2
 TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto openssl prometheus pulseaudio systemd \
   gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
 
-.PHONY: help run test check format schema large chaos clean
+.PHONY: help run test check format schema large chaos fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -55,6 +56,9 @@ large: $(STAMPS)/test ## the tests that take full-size models or many minutes
 
 chaos: $(STAMPS)/test ## break everything around a real daemon and count the events (MINUTES=60 SEED=1)
 	@$(BIN)/python tests/chaos.py --minutes $(MINUTES) --seed $(SEED)
+
+fuzz: $(STAMPS)/test ## hostile inputs of every kind, CASES of them, new ones each time
+	@FUZZ_CASES=$(CASES) $(BIN)/python -m pytest tests/test_fuzz.py --timeout 0 --hypothesis-show-statistics $(PYTEST_ARGS)
 
 clean: ## remove what make has set up
 	rm -rf $(VENV) $(STAMPS) dist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -97,5 +98,5 @@ def is_loopback(host: str) -> bool:
 
 def missing(field: str, path: Path) -> Iterator[str]:
     """Yield a warning where a file isn't there."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - unlike pathlib's, false for names too long as well
         yield f"{field}: {path} is not there, or can't be seen by this user; put it there, or mend the path"

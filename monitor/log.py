@@ -9,6 +9,7 @@ import sys
 import time
 
 from monitor.config import LogConfig
+from monitor.redact import one_line
 
 # Libraries that tell at INFO what their users tell in their own words.
 _CHATTY = ("aiohttp", "amqtt", "asyncio", "httpx", "huggingface_hub", "transformers", "transitions")
@@ -25,11 +26,6 @@ def setup(config: LogConfig) -> None:
     logging.captureWarnings(capture=True)
 
 
-def _one_line(text: str) -> str:
-    """Escape what would begin a new line or move the cursor, so that no input can forge a record."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 class TextFormatter(logging.Formatter):
     """`2026-01-31 12:00:00 warning monitor.listening: text`; only a traceback takes more than one line."""
 
@@ -41,7 +37,7 @@ class TextFormatter(logging.Formatter):
         head = f"{record.levelname.lower()} {record.name.removeprefix('monitor.')}"
         if not self._in_journal:
             head = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))} {head}"
-        text = f"{head}: {_one_line(record.getMessage())}"
+        text = f"{head}: {one_line(record.getMessage())}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text

@@ -1,4 +1,4 @@
-"""Text about addresses without what opens them."""
+"""Text from outside, made fit to be shown: without passwords, and in one line."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def without_credentials(url: str) -> str:
 def _redacted(address: re.Match[str]) -> str:
     without_user = _UNESCAPED.sub("//***@", _USER.sub("//***@", address[0]))
     return _PARAMETER.sub(r"\1***", without_user)
+
+
+def one_line(text: str) -> str:
+    """Escape what would begin a new line or move the cursor, so that no input can forge a record."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -7,6 +7,8 @@ import time
 
 from monitor.config import Config
 from monitor.errors import ConfigError
+from monitor.redact import one_line
+from monitor.sinks.connection import Message
 from monitor.sinks.mqtt import subscribe
 
 
@@ -16,25 +18,26 @@ async def tail(config: Config, *, as_json: bool) -> None:
         msg = "mqtt: null: there is no broker to ask; set mqtt.broker"
         raise ConfigError(msg)
     async for message in subscribe(config.mqtt, [f"{config.mqtt.prefix}/#"]):
-        payload = message.payload.decode("utf-8", errors="backslashreplace")
-        if as_json:
-            line = json.dumps(
-                {
-                    "time": round(time.time(), 3),
-                    "topic": message.topic,
-                    "payload": _parsed(payload),
-                    "retained": message.retained,
-                },
-                ensure_ascii=False,
-            )
-        else:
-            mark = " (retained)" if message.retained else ""
-            line = f"{time.strftime('%H:%M:%S')} {message.topic}{mark} {payload}"
-        print(line, flush=True)  # noqa: T201
+        print(line_of(message, as_json=as_json), flush=True)  # noqa: T201
+
+
+def line_of(message: Message, *, as_json: bool) -> str:
+    """Write a message in one line; anybody may have sent it, so nothing in it reaches the terminal as is."""
+    payload = message.payload.decode("utf-8", errors="backslashreplace")
+    if as_json:
+        fields = {
+            "time": round(time.time(), 3),
+            "topic": message.topic,
+            "payload": _parsed(payload),
+            "retained": message.retained,
+        }
+        return json.dumps(fields)
+    mark = " (retained)" if message.retained else ""
+    return one_line(f"{time.strftime('%H:%M:%S')} {message.topic}{mark} {payload}")
 
 
 def _parsed(payload: str) -> object:
     try:
         return json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return payload

@@ -543,3 +543,19 @@ async def test_a_connection_that_broke_raises(broker: Mosquitto):
     async with asyncio.timeout(10):
         with pytest.raises(SinkError, match="the connection broke"):
             await be_cut_off()
+
+
+@pytest.mark.parametrize("after", [b"", b"\x82\x02\x00\x01", b"\x30\x04\x00\x01ab" * 1000])
+async def test_a_connection_lost_as_soon_as_it_was_accepted_is_noticed(after: bytes):
+    async def accept_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(b"\x20\x02\x00\x00" + after)
+        writer.close()
+
+    server = await asyncio.start_server(accept_and_close, "127.0.0.1", 0)
+    config = MqttConfig(broker="127.0.0.1", port=server.sockets[0].getsockname()[1])
+    for _ in range(20):
+        with pytest.raises(SinkError):
+            async with asyncio.timeout(20), connect(config, environ={}) as link:
+                await link.lost()
+    server.close()

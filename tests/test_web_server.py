@@ -290,6 +290,14 @@ class TestRefusals:
         async with client.get(f"{url}/healthz") as response:
             assert response.status == 200
 
+    @pytest.mark.parametrize("expectation", [b"100-continue", b"\xf2", b"a miracle"])
+    async def test_expectations_are_not_met_but_answered(self, url, expectation, caplog):
+        for path, status in ((b"/healthz", 200), (b"/nothing", 404)):
+            head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            answer = await exchange(url, head + b"Expect: " + expectation + b"\r\n\r\n")
+            assert status_of(answer) == status
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
     async def test_connections_over_the_limit_are_closed_and_the_rest_is_served(self, url, monkeypatch):
         monkeypatch.setattr(server, "MAX_CONNECTIONS", 4)
         ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -213,8 +214,8 @@ def _lacking(folder: Path) -> str | None:
 
 
 def _find(model: str) -> Path:
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(model))  # noqa: PTH111 - unlike pathlib's, leaves ~nobody as it is
+    if os.path.isdir(folder):  # noqa: PTH112 - unlike pathlib's, false for names too long as well
         return folder
     if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
         raise refusal(

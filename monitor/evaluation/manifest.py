@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.errors import ConfigError
+from monitor.redact import one_line
 
 _REQUIRED = ("path", "label")
 _MAX_FINDINGS = 10
@@ -98,7 +100,7 @@ def read_manifest(path: Path, events: Collection[str], mapping: Mapping[str, str
             "split clips and labelled stretches into two manifests"
         )
     if unknown and not any(each.event for found in recordings.values() for each in found):
-        labels = ", ".join(sorted(unknown)[:5])
+        labels = one_line(", ".join(label[:60] for label in sorted(unknown)[:5]))
         raise ConfigError(
             f"{path}: none of its labels ({labels}{', ...' if len(unknown) > 5 else ''}) is an event of the "
             "configuration; name the events so, or give --map LABEL=EVENT"
@@ -132,7 +134,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: isn't UTF-8; save it as CSV in UTF-8") from None
     except csv.Error as error:
-        raise ConfigError(f"{path}:{reader.line_num + 1}: is not CSV: {error}") from None
+        raise ConfigError(f"{path}:{reader.line_num + 1}: is not CSV: {one_line(str(error))}") from None
 
 
 def _parse(
@@ -143,7 +145,7 @@ def _parse(
         msg = "path is empty"
         raise ValueError(msg)
     file = folder / row["path"]
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - unlike pathlib's, false for names too long as well
         msg = f"path {row['path']!r} is no file in {str(folder)!r}"
         raise ValueError(msg)
     label = row["label"]

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -160,6 +160,13 @@ class _Client(aiomqtt.Client):
             self._disconnected.set_result(None)  # at exit, the library now says no goodbye
         self._shut()
 
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._client.socket() is None:
+            # Lost since it was accepted, which the library has just forgotten: nobody would ever hear of it.
+            raise _ClosedAtOnceError("closed after it was accepted")
+        return self
+
     async def dispose(self) -> None:
         """Cut what is left and let the event loop close the socket."""
         self.abandon()
@@ -170,6 +177,8 @@ class _Client(aiomqtt.Client):
             if self._client.socket() is None:
                 break
             await asyncio.sleep(0)
+        # Packets that have come in already would be read one by one before the end is.
+        self._client._sock_close()  # noqa: SLF001 - there is no public way without a goodbye
 
     async def _wait_for(self, fut: Awaitable[_T], timeout: float | None) -> _T:  # noqa: ASYNC109
         # The library's own uses asyncio.wait_for, which before Python 3.12 can swallow a cancellation.
@@ -213,6 +222,8 @@ class _Client(aiomqtt.Client):
         if not self._connected.done() and not self._abandoned:
             self._connected.set_exception(_ClosedAtOnceError("closed before it was accepted"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # seen, also where the library replaces it
 
     def _on_publish(self, client: Any, userdata: Any, mid: Any, reason_code: Any, properties: Any) -> None:
         if reason_code.is_failure:  # MQTT 5 says so; the library would take it for an acknowledgement

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict, CIMultiDictProxy
 
 LIMITS: dict[str, Any] = {
     "max_line_size": 2048,
@@ -35,6 +36,19 @@ async def add_headers(_request: web.Request, response: web.StreamResponse) -> No
     """Signal handler: put the security headers on an answer, refusals included."""
     response.headers.update(_HEADERS)
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+
+
+def without_expectations(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Have requests made without `Expect`: no body is wanted, and strange ones are errors in aiohttp."""
+
+    def make_without(message: Any, *rest: Any) -> web.BaseRequest:
+        if hdrs.EXPECT in message.headers:
+            headers = CIMultiDict(message.headers)
+            headers.popall(hdrs.EXPECT)
+            message = message._replace(headers=CIMultiDictProxy(headers))
+        return make(message, *rest)
+
+    return make_without
 
 
 def guard(known_hosts: Callable[[], frozenset[str] | None]) -> Middleware:

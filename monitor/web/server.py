@@ -24,7 +24,7 @@ from monitor.config import HttpConfig
 from monitor.errors import MonitorError
 from monitor.status import Status, to_json
 from monitor.web.access import OPEN_PATH, ask_for, resolve_token
-from monitor.web.guard import LIMITS, add_headers, guard
+from monitor.web.guard import LIMITS, add_headers, guard, without_expectations
 from monitor.web.live import WRITE_SECONDS, Live, LiveRoutes
 from monitor.web.recordings import add_recordings
 
@@ -86,6 +86,8 @@ async def serve(
         app, access_log=None, logger=_http_log(), shutdown_timeout=_SHUTDOWN_SECONDS, **LIMITS
     )
     await runner.setup()
+    assert runner.server is not None  # noqa: S101 - made by setup
+    runner.server.request_factory = without_expectations(runner.server.request_factory)
     try:
         listener = await _listen(config, _capped(runner))
         addresses = [sock.getsockname() for sock in listener.sockets]
