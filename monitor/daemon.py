@@ -209,7 +209,9 @@ class Daemon:
     async def _observe(self) -> None:
         while True:
             backlog = self._backlog
-            self._metrics.outbox(backlog.pending, backlog.oldest_time)
+            dropped = self._mqtt.dropped if self._mqtt else {}
+            self._metrics.outbox(backlog.pending, backlog.oldest_time, backlog.unsaved, dropped)
+            self._metrics.rebuilds(self._scorer.rebuilds)
             self._metrics.mqtt(self._mqtt_connected)
             self._metrics.publish_failures(self._mqtt.publish_failures if self._mqtt else 0)
             if self._recorder is not None:

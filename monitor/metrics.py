@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -113,6 +113,16 @@ class Metrics:
             "outbox_oldest_event_timestamp_seconds", "When the oldest of those was decided; 0 = none."
         )
 
+        self._outbox_unsaved = gauge(
+            "outbox_unsaved_events", "Events that only memory holds, because the disk refuses them."
+        )
+        self._outbox_dropped = counter(
+            "outbox_dropped_total", "Events that were given up before the broker had them.", "reason"
+        )
+        for given_up in ("age", "count", "disk", "unreadable"):
+            self._outbox_dropped.labels(given_up)
+        self._rebuilds = counter("model_rebuilds_total", "Times that the model failed and was loaded anew.")
+
         self._history_written = counter(
             "history_windows_written_total", "Windows put into the history; 0 where there is none."
         )
@@ -138,6 +148,8 @@ class Metrics:
         self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
         self._publish_failures_told = 0
         self._history_told = (0, 0)
+        self._outbox_told: Mapping[str, int] = {}
+        self._rebuilds_told = 0
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
         self.configure(config)
@@ -284,10 +296,22 @@ class Metrics:
         self._publish_failures.inc(total - self._publish_failures_told)
         self._publish_failures_told = total
 
-    def outbox(self, pending: int, oldest_at: float | None) -> None:
-        """Tell how many events wait for the broker, and since when (Unix seconds)."""
+    def outbox(self, pending: int, oldest_at: float | None, unsaved: int, dropped: Mapping[str, int]) -> None:
+        """Tell how many events wait for the broker and since when (Unix seconds), and what became of others.
+
+        `unsaved`: how many of them are in memory only; `dropped`: by reason, since the start.
+        """
         self._outbox.set(pending)
         self._outbox_oldest.set(oldest_at or 0.0)
+        self._outbox_unsaved.set(unsaved)
+        for reason, total in dropped.items():
+            self._outbox_dropped.labels(reason).inc(total - self._outbox_told.get(reason, 0))
+        self._outbox_told = dict(dropped)
+
+    def rebuilds(self, total: int) -> None:
+        """Tell how often the model had to be loaded anew since the start."""
+        self._rebuilds.inc(total - self._rebuilds_told)
+        self._rebuilds_told = total
 
     def history(self, written: int, dropped: int) -> None:
         """Tell how many windows the history has kept and lost since the start."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -186,6 +186,11 @@ class MqttOutlet(Outlet):
     async def deliver(self, event: Event) -> None:
         """Put it into the outbox: then it is safe. What isn't listened for (any more) leaves no state."""
         await self._sink.publish(event)
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Events that were given up, by reason, since the start."""
+        return self._outbox.dropped
 
     @property
     def cut_short(self) -> Sequence[Event]:

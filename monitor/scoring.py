@@ -105,6 +105,8 @@ class Scorer:
         self._thread = ModelThread()
         self._prepared: Prepared | None = None
         self._rebuilt = False
+        self.rebuilds = 0
+        """Times that the model failed and was loaded anew."""
 
     @property
     def encoder(self) -> Encoder:
@@ -160,6 +162,7 @@ class Scorer:
                 raise
             _log.warning("the model failed and is being rebuilt: %s", error)
             self._rebuilt = True
+            self.rebuilds += 1
             prepared = await self._thread.run(lambda: self._rebuild(prepared))
             self._prepared = prepared
             scores = await self._thread.run(lambda: self._score(prepared, windows))

@@ -104,7 +104,10 @@ class Ledger:
     def decide(self, event: dict, life: int) -> None:
         """Take down what the log tells."""
         key = (event["id"], event["phase"])
-        if key in self.decided:
+        if key in self.cut_short:  # an end that a kill cut short is told by the next process
+            self.cut_short.remove(key)
+            del self.decided[key]
+        elif key in self.decided:
             self.problems.append(f"decided twice: {self.decided[key]}")
         self.decided[key] = Decided(key, event["source"], event["event"], time.monotonic(), life)
 

@@ -36,7 +36,7 @@ USERS = {"monitor": "right", "witness": "w"}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 RECOVERY_SECONDS = 150.0
-_DISK_BYTES = 16 * 1024 * 1024
+_DISK_BYTES = 32 * 1024 * 1024
 _SAMPLE_SECONDS = 5.0
 _WARM_UP_SECONDS = 60.0
 _EXPECTED_ERRORS = (
@@ -95,6 +95,13 @@ def configuration(folder: Path, link_port: int, *, microphone: bool) -> dict:
             "username": "monitor",
             "password": USERS["monitor"],
             "keepalive_seconds": 5,
+        },
+        "history": {"max_bytes": 5_000_000},
+        "clips": {
+            "directory": str(folder / "disk" / "clips"),
+            "pre_seconds": 1,
+            "post_seconds": 1,
+            "max_bytes": 5_000_000,
         },
         "http": {"port": 0},
         "log": {"format": "json"},

@@ -206,6 +206,19 @@ def test_the_oldest_clips_go_first_by_age_and_by_size(tmp_path):
     assert not (tmp_path / "hall/day0").exists()
 
 
+@pytest.mark.real
+def test_a_full_disk_is_one_error_and_nothing_half_written(small_disk, capfd):
+    store = ClipStore(small_disk / "clips", 1, 10**9)
+    noise = np.random.default_rng(1).integers(-9000, 9000, 400_000).astype(np.int16)
+    with pytest.raises(SinkError, match=r"can't be written: No space left on device; .*make room"):
+        store.write("hall/day/1.flac", noise, 16_000, now=0.0)
+    assert capfd.readouterr().err == ""
+    assert list(small_disk.rglob("*.flac*")) == []
+    store.write("hall/day/2.flac", noise[:4_000], 16_000, now=0.0)
+    samples, _ = soundfile.read(small_disk / "clips/hall/day/2.flac", dtype="int16")
+    assert samples.tolist() == noise[:4_000].tolist()
+
+
 def test_what_a_crash_left_half_written_is_removed_at_the_next_start(tmp_path):
     part = tmp_path / "hall/2026-11-22/180000Z_low_1.flac.part"
     part.parent.mkdir(parents=True)

@@ -55,6 +55,9 @@ DOCUMENTED = {
     "sound_monitor_mqtt_publish_failures_total": "counter",
     "sound_monitor_outbox_events": "gauge",
     "sound_monitor_outbox_oldest_event_timestamp_seconds": "gauge",
+    "sound_monitor_outbox_unsaved_events": "gauge",
+    "sound_monitor_outbox_dropped_total": "counter",
+    "sound_monitor_model_rebuilds_total": "counter",
     "sound_monitor_history_windows_written_total": "counter",
     "sound_monitor_history_windows_dropped_total": "counter",
     "sound_monitor_config_last_reload_successful": "gauge",
@@ -94,7 +97,8 @@ def drive(metrics: Metrics) -> None:
     metrics.hook_waiting("webhook pager", 2)
     metrics.mqtt(connected=True)
     metrics.publish_failures(4)
-    metrics.outbox(2, 1_700_000_000.0)
+    metrics.outbox(2, 1_700_000_000.0, 1, {"age": 1, "count": 2, "disk": 3, "unreadable": 4})
+    metrics.rebuilds(1)
     metrics.history(written=40, dropped=2)
     metrics.reload(ok=True, at=1_700_000_001.0)
 
@@ -224,8 +228,8 @@ def test_a_failed_reload_keeps_the_time_of_the_good_one(registry, metrics):
 
 
 def test_an_emptied_outbox_has_no_oldest_event(registry, metrics):
-    metrics.outbox(2, 1_700_000_000.0)
-    metrics.outbox(0, None)
+    metrics.outbox(2, 1_700_000_000.0, 0, {})
+    metrics.outbox(0, None, 0, {})
     assert samples(registry)["sound_monitor_outbox_oldest_event_timestamp_seconds", ()] == 0.0
 
 
@@ -247,6 +251,14 @@ def test_publish_failures_are_told_as_a_total_and_count_on(registry, metrics):
     for total in (0, 3, 3, 8):
         metrics.publish_failures(total)
         assert samples(registry)["sound_monitor_mqtt_publish_failures_total", ()] == total
+
+
+def test_what_the_outbox_gave_up_is_told_as_totals(registry, metrics):
+    for total in (0, 3, 3, 8):
+        metrics.outbox(0, None, 0, {"disk": total, "age": 1})
+        for reason, told in (("disk", total), ("age", 1), ("count", 0)):
+            key = ("sound_monitor_outbox_dropped_total", (("reason", reason),))
+            assert samples(registry)[key] == told
 
 
 def test_the_historys_windows_are_told_as_totals(registry, metrics):

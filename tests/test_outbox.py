@@ -370,18 +370,6 @@ async def test_a_disk_that_refuses_loses_nothing_and_is_used_again(path: Path):
     assert "disk I/O error; up to 50 events wait in memory until the disk takes them" in errors[0]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 256 KiB."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
-
-
 @pytest.mark.real
 async def test_a_full_disk_is_said_bounded_in_memory_and_left_behind(small_disk: Path, caplog):
     caplog.set_level(logging.INFO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections import deque
 from datetime import UTC, datetime
@@ -46,15 +47,18 @@ class ClipStore:
         """Write a clip, then remove what is too old or too much; raises SinkError where the disk refuses."""
         path = self._directory / PurePosixPath(name)
         part = path.with_name(path.name + _PART)
+        # Not straight to the file: what the disk refuses would be a traceback from within libsndfile.
+        flac = io.BytesIO()
+        soundfile.write(flac, samples, rate_hz, format="FLAC", subtype="PCM_16")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with part.open("wb") as file:
-                soundfile.write(file, samples, rate_hz, format="FLAC", subtype="PCM_16")
+                file.write(flac.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            size = part.stat().st_size
+            size = len(flac.getbuffer())
             part.replace(path)
-        except (OSError, soundfile.LibsndfileError) as error:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise self._refused(error) from None
@@ -74,8 +78,8 @@ class ClipStore:
             with contextlib.suppress(OSError):  # a day with clips left in it stays
                 path.parent.rmdir()
 
-    def _refused(self, error: Exception) -> SinkError:
-        reason = getattr(error, "strerror", None) or str(error)
+    def _refused(self, error: OSError) -> SinkError:
+        reason = error.strerror or str(error)
         return SinkError(
             f"clips.directory {str(self._directory)!r} can't be written: {reason}; "
             "let this user write there, make room, or name another folder"
