@@ -146,10 +146,9 @@ class Metrics:
             self._scored,
         )
         self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
-        self._publish_failures_told = 0
+        self._publish_failures_told = self._rebuilds_told = 0
         self._history_told = (0, 0)
         self._outbox_told: Mapping[str, int] = {}
-        self._rebuilds_told = 0
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
         self.configure(config)
