@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from monitor.config import Config
+from monitor.config import Config, EventConfig
 from monitor.errors import SinkError, SourceError
 from monitor.evaluate import hear
 from monitor.evaluation.alerts import Tally
@@ -26,6 +26,7 @@ from monitor.evaluation.rates import Rate
 from monitor.evaluation.thresholds import Check, Proposal, check_by_halves, hours_of, propose
 from monitor.evaluation.timeline import Recorder, Timeline, Track
 from monitor.files import replace_file
+from monitor.levels import level_dbfs_of
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
 from monitor.replay import replay
@@ -109,7 +110,7 @@ async def calibrate(config: Config, options: Options, scorer: Scorer | None = No
     thresholds = {name: each.on_threshold for name, each in proposals.items()}
     tallies = tally_at(config, thresholds, list(heard.values())) if heard else {}
     check = check_by_halves(config, room, options.false_alarms_per_day)
-    _write(options, proposals, f"{hours:.3g} h of sound, encoder {identity}")
+    _write(config, options, proposals, f"{hours:.3g} h of sound, encoder {identity}")
     _report(config, options, proposals, tallies, check)
 
 
@@ -143,12 +144,17 @@ async def _listen(config: Config, seconds: float, scorer: Scorer) -> list[Timeli
     return room.timelines()
 
 
-def _write(options: Options, proposals: Mapping[str, Proposal], made_from: str) -> None:
+def _overlay(event: EventConfig, proposal: Proposal) -> dict[str, object]:
+    """Return what to write for an event: a level's thresholds are decibels."""
+    on, off = proposal.on_threshold, proposal.off_threshold
+    if event.level is None:
+        return {"on_threshold": on, "off_threshold": off}
+    return {"level": {"above_dbfs": round(level_dbfs_of(on), 2), "below_dbfs": round(level_dbfs_of(off), 2)}}
+
+
+def _write(config: Config, options: Options, proposals: Mapping[str, Proposal], made_from: str) -> None:
     """Write the overlay whole or not at all."""
-    events = {
-        name: {"on_threshold": each.on_threshold, "off_threshold": each.off_threshold}
-        for name, each in proposals.items()
-    }
+    events = {name: _overlay(config.events[name], each) for name, each in proposals.items()}
     text = (
         f"# Thresholds for {options.false_alarms_per_day:g} false alarms a day in all, by "
         f"`sound-monitor calibrate` from\n# {made_from}. They go with the prompts, windows and smoothing of "
@@ -185,8 +191,8 @@ def _report(
         source, seconds = each.highest_at
         table.add_row(
             name,
-            f"{each.on_threshold:.4g}",
-            f"{config.events[name].on_threshold:.4g}",
+            _threshold(config.events[name], each.on_threshold),
+            _threshold(config.events[name], config.events[name].on_threshold),
             *_rate_cells(each.false_per_day),
             str(each.false_in_recording),
             f"{each.highest:.3f}",
@@ -232,6 +238,10 @@ def conclusions(false_per_day: float, proposals: Mapping[str, Proposal], check: 
         )
     lines.append("If an event did happen where its score is highest, cut that out and calibrate again.")
     return lines
+
+
+def _threshold(event: EventConfig, score: float) -> str:
+    return f"{score:.4g}" if event.level is None else f"{level_dbfs_of(score):.4g} dBFS"
 
 
 def _rate_cells(rate: Rate | None) -> tuple[str, str]:

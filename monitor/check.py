@@ -86,7 +86,7 @@ def _warnings(config: Config, path: Path) -> Iterator[str]:
 def _about_times(config: Config, event: str) -> Iterator[str]:
     rules, hop_seconds = config.events[event], config.windows.hop_seconds
     for key, seconds in (
-        ("min_on_seconds", rules.min_on_seconds),
+        ("level.for_seconds" if rules.level else "min_on_seconds", rules.min_on_seconds),
         ("min_off_seconds", rules.min_off_seconds),
     ):
         if 0.0 < seconds < hop_seconds:
@@ -107,9 +107,24 @@ def _about_times(config: Config, event: str) -> Iterator[str]:
 
 
 def _about_thresholds(config: Config, event: str) -> Iterator[str]:
-    rules, timing, smoothing = config.events[event], Timing.of(config, event), config.smoothing_of(event)
+    rules, smoothing = config.events[event], config.smoothing_of(event)
+    if rules.level is not None:
+        if rules.level.above_dbfs > -3.0:
+            above = f"events.{event}.level.above_dbfs: {rules.level.above_dbfs:g}"
+            yield f"{above} is hardly ever reached; lower it"
+    else:
+        yield from _about_scores(config, event)
+    if (
+        isinstance(smoothing, MedianSmoothing)
+        and median_length(smoothing.seconds, config.windows.hop_seconds) == 1
+    ):
+        yield f"events.{event}: a median over {smoothing.seconds:g} s is of one window only; lengthen it"
+
+
+def _about_scores(config: Config, event: str) -> Iterator[str]:
+    rules = config.events[event]
     name = f"events.{event}.on_threshold: {rules.on_threshold:g}"
-    if timing.rise_windows is None:
+    if Timing.of(config, event).rise_windows is None:
         yield f"{name} is never reached by an average; lower it"
     elif rules.on_threshold > 0.98:
         yield f"{name} is hardly ever reached; lower it"
@@ -117,11 +132,6 @@ def _about_thresholds(config: Config, event: str) -> Iterator[str]:
         yield f"{name} is reached by silence; raise it"
     if rules.off == 0.0 and rules.max_duration_seconds is None:
         yield f"events.{event}.off_threshold: 0 is never undercut, so the event never ends; raise it"
-    if (
-        isinstance(smoothing, MedianSmoothing)
-        and median_length(smoothing.seconds, config.windows.hop_seconds) == 1
-    ):
-        yield f"events.{event}: a median over {smoothing.seconds:g} s is of one window only; lengthen it"
     gate = config.windows.min_level_dbfs if rules.min_level_dbfs is None else rules.min_level_dbfs
     if gate > -20.0:
         yield f"events.{event}: min_level_dbfs {gate:g} mutes nearly every sound; lower it, to -60 say"

@@ -8,10 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from monitor.config_events import (
+    DAYS,
     EmaSmoothing,
     EventConfig,
+    LevelConfig,
     MedianSmoothing,
     NoSmoothing,
+    ScheduleEntry,
     Smoothing,
     short_form,
 )
@@ -50,6 +53,7 @@ from monitor.fields import (
 )
 
 __all__ = [
+    "DAYS",
     "DEFAULT_BACKGROUND",
     "ClipsConfig",
     "CommandConfig",
@@ -63,6 +67,7 @@ __all__ = [
     "HistoryConfig",
     "HookConfig",
     "HttpConfig",
+    "LevelConfig",
     "LogConfig",
     "MedianSmoothing",
     "MicrophoneSource",
@@ -71,6 +76,7 @@ __all__ = [
     "OutboxConfig",
     "PcmSource",
     "PrivacyConfig",
+    "ScheduleEntry",
     "Section",
     "Smoothing",
     "SourceConfig",
@@ -196,7 +202,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _exclusive_has_words(self) -> Self:
         for name, event in self.events.items():
-            if self.scoring == "exclusive" and not event.prompts:
+            if self.scoring == "exclusive" and not event.prompts and event.level is None:
                 raise finding("has no prompts, which scoring: exclusive compares; add some", "events", name)
         return self
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from monitor.activity import ActivityMachine, Ended, Rule, Started
 from monitor.config import Config
+from monitor.levels import level_score
+from monitor.schedule import Schedule
 from monitor.smoothing import Smoother
 from monitor.switches import Switches
 from monitor.types import Activity, Event, Phase, Reason, Scores
@@ -23,14 +25,20 @@ class Detector:
         self._names = tuple(config.events)
         self._listens = np.array([config.listens(source, name) for name in self._names])
         self._switches = Switches()
+        self._switched_on = np.ones(len(self._names), dtype=bool)
+        self._schedules = [
+            (index, Schedule(event.schedule))
+            for index, event in enumerate(config.events.values())
+            if event.schedule
+        ]
+        self._due = np.ones(len(self._names), dtype=bool)
         self._detects = self._listens
+        self._is_level = np.array([event.level is not None for event in config.events.values()])
         gate = config.windows.min_level_dbfs
-        self._gates = np.array(
-            [
-                gate if event.min_level_dbfs is None else event.min_level_dbfs
-                for event in config.events.values()
-            ]
-        )
+        gates = [
+            gate if event.min_level_dbfs is None else event.min_level_dbfs for event in config.events.values()
+        ]
+        self._gates = np.where(self._is_level, -np.inf, gates)
         self._on = np.array([event.on_threshold for event in config.events.values()], dtype=np.float32)
         self._smoother = Smoother(
             [config.smoothing_of(name) for name in self._names], config.windows.hop_seconds
@@ -43,17 +51,19 @@ class Detector:
 
     @property
     def quietest_dbfs(self) -> float:
-        """The level below which no event of this source is scored."""
-        return float(self._gates[self._detects].min(initial=0.0))
+        """The level below which no event of this source is scored by the model."""
+        return float(self._gates[self._detects & ~self._is_level].min(initial=0.0))
 
     def process(self, scores: Scores) -> list[Event]:
         """Take the newest scores and return what began or ended with them."""
-        values = np.where(self._detects & (scores.level_dbfs >= self._gates), scores.values, 0.0)
-        self._raw = values.astype(np.float32)
         elapsed = None if self._last_time is None else scores.end_time - self._last_time
-        self._smooth = self._smoother.update(self._raw, elapsed)
         self._last_time = scores.end_time
-        events = []
+        events = self._keep_hours(scores.end_time)
+        values = np.where(self._is_level, level_score(scores.level_dbfs), scores.values)
+        self._raw = np.where(self._detects & (scores.level_dbfs >= self._gates), values, 0.0).astype(
+            np.float32
+        )
+        self._smooth = self._smoother.update(self._raw, elapsed)
         for index, machine in enumerate(self._machines):
             if machine.idle and self._smooth[index] < self._on[index]:
                 continue
@@ -65,15 +75,29 @@ class Detector:
     def switch(self, switches: Switches) -> list[Event]:
         """Detect what is switched on from now on, and nothing else; end what is no longer detected."""
         self._switches = switches
-        on = np.array([switches.detects(self._source, name) for name in self._names])
-        self._detects = self._listens & on
+        self._switched_on = np.array([switches.detects(self._source, name) for name in self._names])
+        return self._choose(Reason.DISABLED)
+
+    def _keep_hours(self, time: float) -> list[Event]:
+        """Detect what this time is in the schedule of; end the rest."""
+        due = self._due.copy()
+        for index, schedule in self._schedules:
+            due[index] = schedule.includes(time)
+        if np.array_equal(due, self._due):
+            return []
+        self._due = due
+        return self._choose(Reason.SCHEDULE)
+
+    def _choose(self, reason: Reason) -> list[Event]:
+        """Detect what is listened for, switched on and due; end what isn't, and forget its past."""
+        self._detects = self._listens & self._switched_on & self._due
         events = []
         for index, detects in enumerate(self._detects):
             if detects:
                 continue
             self._smoother.forget(index)
             self._raw[index] = self._smooth[index] = 0.0
-            change = self._machines[index].end(self._last_time or 0.0, Reason.DISABLED)
+            change = self._machines[index].end(self._last_time or 0.0, reason)
             if change is not None:
                 events.append(self._event(index, change))
         return events

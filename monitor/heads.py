@@ -104,7 +104,7 @@ class Head:
         independent: exp(s c_event) / (exp(s c_event) + sum over its negatives and the background of
         exp(s c_i)), c the cosine and s the model's logit scale, so that no event moves another's score.
         An event's examples give it such a c too, which equals the background's where likeness is at its
-        boundary; beside prompts, both are averaged by weight.
+        boundary; beside prompts, both are averaged by weight. With neither, as a level has, the score is 0.
         exclusive: softmax of s c over all prompts of all events, as transformers'
         zero-shot-audio-classification does; an event's prompts are summed. An all-zero embedding scores 0.
         """
@@ -124,6 +124,12 @@ class Head:
         for index, (prototype, weight) in self.heard.items():
             audible = self.unrelated_logit + self.logit_scale * prototype.evidence(embeddings)
             positive[:, index] = (1.0 - weight) * positive[:, index] + weight * audible
+        undescribed = [
+            index
+            for index, vector in enumerate(self.prototypes)
+            if index not in self.heard and not vector.any()
+        ]
+        positive[:, undescribed] = -np.inf
         against = np.repeat(background[:, None], positive.shape[1], axis=1)
         for index, vectors in enumerate(self.negatives):
             if len(vectors):
@@ -137,5 +143,9 @@ class Head:
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
         weights /= weights.sum(axis=1, keepdims=True)
-        firsts = np.cumsum([0, *(len(vectors) for vectors in prompts[:-1])])
-        return np.add.reduceat(weights, firsts, axis=1).astype(np.float32)
+        lengths = np.array([len(vectors) for vectors in prompts])
+        described = lengths > 0
+        scores = np.zeros((len(embeddings), len(prompts)), dtype=np.float32)
+        firsts = (np.cumsum(lengths) - lengths)[described]
+        scores[:, described] = np.add.reduceat(weights, firsts, axis=1)
+        return scores

@@ -102,7 +102,10 @@ async def replay(
     Raises SourceError for a file that can't be read or is damaged, EncoderError for a model that can't be
     loaded or run.
     """
-    events = {name: event.model_copy(update={"sources": None}) for name, event in config.events.items()}
+    events = {
+        name: event.model_copy(update={"sources": None, "schedule": None})
+        for name, event in config.events.items()
+    }
     config = config.model_copy(update={"events": events})
     scorer.use(await scorer.prepare(config))
     named = list(slugs(files).items())

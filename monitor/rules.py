@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monitor.config import Config, EmaSmoothing, MedianSmoothing, NoSmoothing
+from monitor.config import (
+    DAYS,
+    Config,
+    EmaSmoothing,
+    EventConfig,
+    MedianSmoothing,
+    NoSmoothing,
+    ScheduleEntry,
+)
+from monitor.levels import level_dbfs_of
 from monitor.smoothing import median_length
 
 DELAY_ASSUMES = (
@@ -35,8 +45,10 @@ class Timing:
         rules, windows = config.events[event], config.windows
         rise = _rise_windows(config.smoothing_of(event), rules.on_threshold, windows.hop_seconds)
         hold = whole_hops(rules.min_on_seconds, windows.hop_seconds)
-        # A sound that begins just after a window did fills the next one: a hop and a window later.
-        delay = None if rise is None else windows.window_seconds + (rise + hold) * windows.hop_seconds
+        # A sound that begins just after a window did fills the next one: a hop and a window later. A level is
+        # that of the newest hop.
+        filled = windows.hop_seconds if rules.level else windows.window_seconds
+        delay = None if rise is None else filled + (rise + hold) * windows.hop_seconds
         release = whole_hops(rules.min_off_seconds, windows.hop_seconds) + 1
         return cls(rise, hold, release, delay)
 
@@ -95,14 +107,38 @@ def stored_in_words(config: Config) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def event_in_words(config: Config, event: str) -> tuple[str, str, str]:
-    """Say how an event begins, how it ends and how its score is smoothed, each in a line."""
-    return _beginning(config, event), _end(config, event), _smoothing(config, event)
+def event_in_words(config: Config, event: str) -> tuple[str, ...]:
+    """Say how an event begins, how it ends, how its score is smoothed and at what times, each in a line."""
+    schedule = config.events[event].schedule
+    return (
+        _beginning(config, event),
+        _end(config, event),
+        _smoothing(config, event),
+        *([f"only {schedule_in_words(schedule)}, local time"] if schedule else []),
+    )
+
+
+def schedule_in_words(entries: Sequence[ScheduleEntry]) -> str:
+    """Say when a schedule applies."""
+    return " and ".join(_span(entry) for entry in entries)
+
+
+def _span(entry: ScheduleEntry) -> str:
+    days = [day for day in DAYS if day in entry.days]
+    first, last = DAYS.index(days[0]), DAYS.index(days[-1])
+    if len(days) == len(DAYS):
+        named = "daily "
+    elif len(days) > 2 and last - first + 1 == len(days):
+        named = f"{days[0]} to {days[-1]} "
+    else:
+        named = f"{', '.join(days)} "
+    all_day = (entry.begin, entry.end) == ("00:00", "24:00")
+    return f"{named}all day" if all_day else f"{named}from {entry.begin} to {entry.end}"
 
 
 def _beginning(config: Config, event: str) -> str:
     rules, timing, smoothing = config.events[event], Timing.of(config, event), config.smoothing_of(event)
-    begins = f"begins at {rules.on_threshold:g}"
+    begins = f"begins at {_threshold(rules, rules.on_threshold)}"
     if isinstance(smoothing, MedianSmoothing) and timing.rise_windows:
         length = median_length(smoothing.seconds, config.windows.hop_seconds)
         begins += f" in {timing.rise_windows} of {_windows(length)}"
@@ -114,9 +150,14 @@ def _beginning(config: Config, event: str) -> str:
     return f"{begins}; {told}"
 
 
+def _threshold(rules: EventConfig, score: float) -> str:
+    return f"{score:.3g}" if rules.level is None else f"{level_dbfs_of(score):.3g} dBFS"
+
+
 def _end(config: Config, event: str) -> str:
     rules, timing = config.events[event], Timing.of(config, event)
-    ends = f"ends below {rules.off:.3g} for {rules.min_off_seconds:g} s ({_windows(timing.release_windows)})"
+    ends = f"ends below {_threshold(rules, rules.off)} for {rules.min_off_seconds:g} s"
+    ends += f" ({_windows(timing.release_windows)})"
     if rules.max_duration_seconds is not None:
         ends += f" or after {rules.max_duration_seconds:g} s"
     if rules.cooldown_seconds:

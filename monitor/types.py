@@ -90,6 +90,7 @@ class Reason(StrEnum):
     MAX_DURATION = "max_duration"
     SOURCE_LOST = "source_lost"
     DISABLED = "disabled"
+    SCHEDULE = "schedule"
     SHUTDOWN = "shutdown"
     RELOAD = "reload"
     RESTART = "restart"

@@ -123,7 +123,10 @@ VALUES = [
     ('  cat: [meow, "  "]', "5: events.cat.prompts[1]: is empty; describe the sound in words"),
     ('  cat: "..."', "5: events.cat.prompts: '...' is empty; describe the sound in words"),
     ("  cat: []", "5: events.cat.prompts: is empty; give at least one"),
-    ("  cat: {negatives: purr}", "5: events.cat: has neither prompts nor examples; add one of them"),
+    (
+        "  cat: {negatives: purr}",
+        "5: events.cat: has neither prompts nor examples nor level; add one of them",
+    ),
     ("  cat: {examples: []}", "5: events.cat.examples: is empty; give at least one"),
     (
         '  cat: {examples: [a.wav, ""]}',
@@ -272,6 +275,26 @@ FILES = [
     (
         "events: {dog: a dog}\nsources:\n  a: {type: demo, lop: true}\n",
         "home.yaml:3: sources.a.lop: is not a known key; known here: gain_db, high_pass_hz, seed, type",
+    ),
+    (
+        "sources: {a: {}}\nevents:\n  dog: {level: {above_dbfs: -30}, prompts: a dog}\n",
+        "home.yaml:3: events.dog.prompts: 'a dog' can't stand beside level; remove one of them",
+    ),
+    (
+        "sources: {a: {}}\nevents:\n  dog: {level: {above_dbfs: -30}, on_threshold: 0.4}\n",
+        "home.yaml:3: events.dog.on_threshold: 0.4 can't stand beside level; remove one of them",
+    ),
+    (
+        "sources: {a: {}}\nevents:\n  dog: {level: {above_dbfs: -30, below_dbfs: -20}}\n",
+        "home.yaml:3: events.dog.level.below_dbfs: -20 is above above_dbfs (-30); lower it",
+    ),
+    (
+        "sources: {a: {}}\nevents:\n  dog: {prompts: a dog, schedule: {from: 7am}}\n",
+        "home.yaml:3: events.dog.schedule.from: '7am' is not a time of the day; write it as 07:30",
+    ),
+    (
+        "sources: {a: {}}\nevents:\n  dog: {prompts: a dog, schedule: {from: 07:00, to: 07:00}}\n",
+        "home.yaml:3: events.dog.schedule.to: '07:00' is the same as from; leave both out for the whole day",
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: pcm}\n",

@@ -76,8 +76,8 @@ def test_every_key_is_in_the_example_of_that_name():
             given.setdefault(type(value), set()).update(value.model_fields_set)
             for field in type(value).model_fields:
                 collect(getattr(value, field))
-        elif isinstance(value, dict):
-            for inner in value.values():
+        elif isinstance(value, dict | tuple):
+            for inner in value.values() if isinstance(value, dict) else value:
                 collect(inner)
 
     config = load_config(FOLDER / "every-key.yaml", {"MQTT_PASSWORD": "x"})
@@ -96,6 +96,10 @@ GOOD = [
     {"events": {"dog": {"prompts": ["a dog"], "negatives": "a cat", "sources": ["room"]}}},
     {"events": {"dog": {"prompts": "a dog", "smoothing": {"seconds": 1}}}},
     {"events": {"dog": {"examples": "dog.wav"}}},
+    {"events": {"bang": {"level": {"above_dbfs": -30}}}},
+    {"events": {"bang": {"level": {"above_dbfs": -30, "below_dbfs": -40, "for_seconds": 1}}}},
+    {"events": {"dog": {"prompts": "a dog", "schedule": {"days": "mon", "from": "22:00", "to": "07:00"}}}},
+    {"events": {"dog": {"prompts": "a dog", "schedule": [{"days": ["mon", "tue"]}, {"to": "24:00"}]}}},
     {"events": {"dog": {"examples": ["dog.wav"], "prompts": "a dog"}}},
     {"smoothing": {"method": "none"}},
     {"mqtt": None},
@@ -125,6 +129,11 @@ BAD = [
     {"events": {"dog": []}},
     {"events": {"dog": ""}},
     {"events": {"dog": {"negatives": "a cat"}}},
+    {"events": {"bang": {"level": {}}}},
+    {"events": {"bang": {"level": {"above_dbfs": 10}}}},
+    {"events": {"dog": {"prompts": "a dog", "schedule": []}}},
+    {"events": {"dog": {"prompts": "a dog", "schedule": {"days": "monday"}}}},
+    {"events": {"dog": {"prompts": "a dog", "schedule": {"from": "7:00"}}}},
     {"events": {"dog": {"prompts": "a dog", "on_threshold": 1.4}}},
     {"events": {"dog": {"prompts": "a dog", "on_treshold": 0.4}}},
     {"events": {"dog": {"prompts": "a dog", "sources": []}}},

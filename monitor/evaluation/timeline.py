@@ -65,7 +65,10 @@ def redecide(config: Config, timeline: Timeline) -> list[Alert]:
 
     `config` must have the timeline's events, scoring and windows; all events are listened for.
     """
-    events = {name: event.model_copy(update={"sources": None}) for name, event in config.events.items()}
+    events = {
+        name: event.model_copy(update={"sources": None, "schedule": None})
+        for name, event in config.events.items()
+    }
     count = itertools.count()
     detector = Detector(
         timeline.source, config.model_copy(update={"events": events}), lambda: str(next(count))

@@ -37,6 +37,7 @@ const REASONS = {
   max_duration: "longest duration",
   source_lost: "source lost",
   disabled: "switched off",
+  schedule: "outside its hours",
   shutdown: "shutdown",
   restart: "restart",
   reload: "settings changed",
