@@ -96,15 +96,19 @@ class EncoderConfig(Section):
     """Where it runs; auto takes the graphics card when there is one (`compact` needs none)."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """float32 is exact; the half types are faster and drift by up to about 0.01 in score."""
+    runtime: Literal["builtin", "openvino"] = "builtin"
+    """What calculates on a processor; openvino is faster, and installed by `sound-monitor[openvino]`."""
     threads: Annotated[Whole, Between(1, 256)] = 1
     """CPU threads of the model."""
     max_batch: Annotated[Whole, Between(1, 4096)] = 64
     """Windows scored together at most."""
 
     @model_validator(mode="after")
-    def _compact_is_for_processors(self) -> Self:
+    def _device_fits(self) -> Self:
         if self.model == "compact" and self.device == "cuda":
             raise finding("isn't for the model compact, which runs on the processor; set auto", "device")
+        if self.runtime == "openvino" and self.device == "cuda":
+            raise finding("isn't for runtime: openvino, which runs on the processor; set auto", "device")
         return self
 
 

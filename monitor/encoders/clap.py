@@ -33,7 +33,7 @@ class ClapEncoder:
     def __init__(self, checkpoint: Checkpoint, config: EncoderConfig) -> None:
         """Read the audio tower, move it to its device and warm it up; use `load` for clear errors."""
         self._checkpoint = checkpoint
-        self._device = _choose_device(config.device)
+        self._device = _choose_device("cpu" if config.runtime == "openvino" else config.device)
         self.device = str(self._device)
         side = checkpoint.audio_side()
         features = checkpoint.features
@@ -43,6 +43,10 @@ class ClapEncoder:
         self.logit_scale = float(side.logit_scale_a.detach().exp())
         self.dimension = int(checkpoint.config.projection_dim)
         self.tower: Tower = build_tower(side, frames=1 + checkpoint.samples // features.hop)
+        if config.runtime == "openvino":
+            from monitor.encoders.clap_openvino import on_openvino  # noqa: PLC0415 - an extra
+
+            self.tower = on_openvino(self.tower, config.threads, config.dtype, features.mels)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
         self.tower.place(self._device, self.dtype)
         # What is exact is to be exact from the start; a half-precision tower can't tell the difference.

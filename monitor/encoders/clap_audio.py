@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
+from monitor.encoders.clap_grid import Grid, UnrecognisedTowerError, merged, move
+
 logger = logging.getLogger(__name__)
 
-SHIFTED_APART = -100.0
-"""What transformers adds to the attention between tokens that only the cyclic shift made neighbours."""
 TOKENS_PER_THREAD = 1024
 """Of a CPU: so that what a thread works at stays in its cache, and little memory is taken."""
 TOKENS_ON_GPU = 1 << 18
 """64 images of the largest stage: enough to fill any GPU; more would only take memory."""
 TOLERANCE = 1e-5
 """Largest difference of a unit-length embedding from transformers' own that passes for rounding."""
-
-
-class UnrecognisedTowerError(Exception):
-    """The checkpoint's audio tower isn't the one that is rewritten here."""
 
 
 class Tower(Protocol):
@@ -42,67 +37,10 @@ class Tower(Protocol):
         """Embed (B, frames, mels) float32 decibels: (B, D) float32, of any length."""
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """How the tokens of a square image lie in attention windows, cyclically shifted or not."""
-
-    side: int
-    window: int
-    shift: int
-
-    def __post_init__(self) -> None:
-        if self.side % self.window:
-            msg = f"{self.side} x {self.side} tokens don't divide into windows of {self.window}"
-            raise UnrecognisedTowerError(msg)
-
-    def _partition(self, image: Tensor) -> Tensor:
-        count = self.side // self.window
-        shifted = image.roll((-self.shift, -self.shift), (0, 1))
-        windows = shifted.view(count, self.window, count, self.window).transpose(1, 2)
-        return windows.reshape(count * count, self.window**2)
-
-    def groups(self) -> list[tuple[Tensor, Tensor]]:
-        """Windows that share a shift mask: ((windows, tokens) raster places, (tokens, tokens) mask) each."""
-        places = self._partition(torch.arange(self.side**2).view(self.side, self.side))
-        if not self.shift:
-            return [(places, torch.zeros(self.window**2, self.window**2))]
-        wrapped = (torch.arange(self.side) < self.shift).long()
-        regions = self._partition(2 * wrapped[:, None] + wrapped[None, :])
-        masks = torch.where(regions[:, :, None] == regions[:, None, :], 0.0, SHIFTED_APART)
-        kinds, kind_of = torch.unique(masks, dim=0, return_inverse=True)
-        return [(places[kind_of == kind], kinds[kind]) for kind in range(len(kinds))]
-
-    def order(self) -> Tensor:
-        """Raster places of the tokens, (windows, tokens), in the order in which this grid attends."""
-        return torch.cat([places for places, _ in self.groups()])
-
-
-def _move(source: _Grid, wanted: Tensor) -> Callable[[int], Tensor]:
-    """Return what tells, per batch size, the rows of `source` to gather for `wanted` places (windows, n)."""
-    slot_of = torch.empty(source.side**2, dtype=torch.long)
-    slot_of[source.order().flatten()] = torch.arange(source.side**2)
-    slots = slot_of[wanted]
-    tokens = source.window**2
-
-    def rows(batch: int) -> Tensor:
-        window, token = slots // tokens, slots % tokens
-        image = torch.arange(batch)[None, :, None]
-        return ((window[:, None, :] * batch + image) * tokens + token[:, None, :]).flatten()
-
-    return rows
-
-
-def _merged(side: int, order: Tensor) -> Tensor:
-    """Raster places of the 2 x 2 tokens that make each of the next, smaller, image: (windows, 4 tokens)."""
-    row, column = order // (side // 2), order % (side // 2)
-    corners = [(2 * row + down) * side + 2 * column + right for right in (0, 1) for down in (0, 1)]
-    return torch.stack(corners, dim=-1).flatten(1)
-
-
-class _Block(nn.Module):
+class Block(nn.Module):
     """One transformer block of one stage; tokens stay in its grid's order."""
 
-    def __init__(self, layer: Any, grid: _Grid) -> None:
+    def __init__(self, layer: Any, grid: Grid) -> None:
         super().__init__()
         attention = layer.attention.self
         self.heads: int = attention.num_attention_heads
@@ -135,6 +73,14 @@ class _Block(nn.Module):
                 part.add_(self.contract(self.activation(self.expand(self.norm_mlp(part)))))
         return x
 
+    def biases_of_windows(self) -> Tensor:
+        """Position biases and masks of an image's windows: (windows, heads, tokens, tokens), or (1, ...)."""
+        if len(self.counts) == 1:
+            return self.biases[0]
+        return torch.cat(
+            [bias.expand(n, -1, -1, -1) for n, bias in zip(self.counts, self.biases, strict=True)]
+        )
+
     def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
         qkv = self.qkv(x).view(-1, self.tokens, 3, self.heads, x.shape[1] // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -143,7 +89,7 @@ class _Block(nn.Module):
         return result
 
 
-class _Merge(nn.Module):
+class Merge(nn.Module):
     """Four tokens to one of twice the channels."""
 
     def __init__(self, merging: Any) -> None:
@@ -181,7 +127,7 @@ def _resizing(size_in: int, size_out: int) -> Tensor:
 class _MelImage(nn.Module):
     """Log-mel to patches: batch norm and the stretch to the image's size, always in float32."""
 
-    def __init__(self, encoder: Any, frames: int, grid: _Grid) -> None:
+    def __init__(self, encoder: Any, frames: int, grid: Grid) -> None:
         super().__init__()
         norm = encoder.batch_norm
         self.folds: int = encoder.freq_ratio
@@ -213,7 +159,7 @@ class AudioTower(nn.Module):
         self.frames = frames
         sides = [side for side, _ in encoder.input_resolutions]
         grids = [
-            [_Grid(side, min(block.window_size, side), _shift(block, side)) for block in stage.blocks]
+            [Grid(side, min(block.window_size, side), _shift(block, side)) for block in stage.blocks]
             for side, stage in zip(sides, encoder.layers, strict=True)
         ]
         self.image = _MelImage(encoder, frames, grids[0][0])
@@ -228,13 +174,13 @@ class AudioTower(nn.Module):
         here = grids[0][0]
         for depth, stage in enumerate(encoder.layers):
             for block, grid in zip(stage.blocks, grids[depth], strict=True):
-                self._moves.append(_move(here, grid.order()) if here != grid else None)
-                self.steps.append(_Block(block, grid))
+                self._moves.append(move(here, grid.order()) if here != grid else None)
+                self.steps.append(Block(block, grid))
                 here = grid
             if stage.downsample is not None:
                 below = grids[depth + 1][0]
-                self._moves.append(_move(here, _merged(here.side, below.order())))
-                self.steps.append(_Merge(stage.downsample))
+                self._moves.append(move(here, merged(here.side, below.order())))
+                self.steps.append(Merge(stage.downsample))
                 here = below
         self._last = here
         self.norm = encoder.norm
@@ -259,14 +205,15 @@ class AudioTower(nn.Module):
         batch = log_mel.shape[0]
         weight = self.embed.weight
         x = self.embed_norm(self.embed(self.image(log_mel).to(weight.dtype)))
-        for step, rows in zip(self.steps, self._gathers(batch, weight.device), strict=True):
+        for step, rows in zip(self.steps, self.gathers(batch, weight.device), strict=True):
             x = step(x if rows is None else x.index_select(0, rows), batch)
         tokens = self._last.window**2
         pooled = self.norm(x).view(-1, batch, tokens, x.shape[1]).mean(dim=(0, 2))
         embeddings: Tensor = self.projection(pooled)
         return embeddings.float()
 
-    def _gathers(self, batch: int, device: torch.device) -> list[Tensor | None]:
+    def gathers(self, batch: int, device: torch.device) -> list[Tensor | None]:
+        """Return, for each step, the rows that it takes up, in its order; None for all as they are."""
         if batch not in self._rows:
             self._rows[batch] = [move and move(batch).to(device) for move in self._moves]
         return self._rows[batch]
@@ -317,11 +264,12 @@ def _recognise(model: Any) -> None:
 
 
 @torch.inference_mode()
-def _same(tower: Tower, original: Tower, frames: int, mels: int) -> bool:
+def difference(tower: Tower, original: Tower, frames: int, mels: int) -> float:
+    """Return the largest difference of two towers' unit-length embeddings of a trial input."""
     noise = torch.randn(1, frames, mels, generator=torch.Generator().manual_seed(0))
     log_mel = 20.0 * noise - 40.0
     ours, theirs = (F.normalize(each(log_mel), dim=-1) for each in (tower, original))
-    return bool((ours - theirs).abs().max() <= TOLERANCE)
+    return float((ours - theirs).abs().max())
 
 
 def build_tower(model: Any, frames: int) -> Tower:
@@ -337,7 +285,7 @@ def build_tower(model: Any, frames: int) -> Tower:
     except (UnrecognisedTowerError, AttributeError) as error:
         reason = str(error)
     else:
-        if _same(tower, original, frames, model.config.num_mel_bins):
+        if difference(tower, original, frames, model.config.num_mel_bins) <= TOLERANCE:
             return tower
         reason = "its results differ"
     logger.warning(
