@@ -85,7 +85,7 @@ class Daemon:
         self._mqtt: MqttOutlet | None = None
         self._recorder: Recorder | None = None
         self._outlets = Outlets(LogOutlet())
-        self._live = Live()
+        self._live = Live(enable=self._enable)
         self._reload = ReloadStatus(ok=True, at=self._started_at)
         self._metrics.reload(ok=True, at=self._started_at)
         self._stop = asyncio.Event()
@@ -254,6 +254,11 @@ class Daemon:
     @property
     def _mqtt_connected(self) -> bool | None:
         return self._mqtt.connected if self._mqtt else None
+
+    async def _enable(self, source: str, event: str | None, on: bool) -> None:
+        if self._pipeline is None:
+            raise MonitorError("the model is being loaded; try again in a moment")
+        await self._pipeline.enable(source, event, on)
 
     def _kind_of(self, window: Window, dimension: int) -> Kind:
         config = self._pipeline.config if self._pipeline else self._config

@@ -51,8 +51,8 @@ def without_expectations(make: Callable[..., web.BaseRequest]) -> Callable[..., 
     return make_without
 
 
-def guard(known_hosts: Callable[[], frozenset[str] | None]) -> Middleware:
-    """Refuse bodies, other sites' scripts and, where `known_hosts` are given, other names for this server.
+def guard(known_hosts: Callable[[], frozenset[str] | None], takes_body: str) -> Middleware:
+    """Refuse bodies but at one path, other sites' scripts and, where there are `known_hosts`, other names.
 
     The names matter on loopback: a web page of somebody else can have its own name resolve to 127.0.0.1
     and then read everything as its own, and only the Host header tells.
@@ -72,7 +72,7 @@ def guard(known_hosts: Callable[[], frozenset[str] | None]) -> Middleware:
             request.headers.get("Sec-Fetch-Mode") != "navigate"
         ):
             raise web.HTTPForbidden(text="Requests from other sites' pages are refused.\n")
-        if request.can_read_body:
+        if request.can_read_body and request.path != takes_body:
             raise web.HTTPRequestEntityTooLarge(
                 max_size=0, actual_size=0, text="Requests here have no body.\n"
             )

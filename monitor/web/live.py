@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs, web
 
 from monitor.status import Status, to_json
+from monitor.web.control import Enable
 from monitor.web.day import Day
 from monitor.web.feed import Feed, Stream, wait
 from monitor.web.spectrograms import Spectrograms
@@ -30,6 +31,8 @@ class Live:
 
     spectrograms: Spectrograms = field(default_factory=Spectrograms)
     day: Day = field(default_factory=Day)
+    enable: Enable | None = None
+    """What the page's switches call."""
 
 
 class LiveRoutes:

@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from monitor.config import HttpConfig
 from monitor.errors import MonitorError
 from monitor.status import Status, to_json
+from monitor.web import control
 from monitor.web.access import OPEN_PATH, ask_for, resolve_token
 from monitor.web.guard import LIMITS, add_headers, guard, without_expectations
 from monitor.web.live import WRITE_SECONDS, Live, LiveRoutes
@@ -74,12 +75,14 @@ async def serve(
     token = await asyncio.to_thread(resolve_token, config, environ)
     site = _Site(registry, status, healthy, await asyncio.to_thread(_load_page))
     known_hosts: frozenset[str] | None = None
-    middlewares = [guard(lambda: known_hosts), *([ask_for(token)] if token else [])]
-    app = web.Application(middlewares=middlewares, client_max_size=1)
+    middlewares = [guard(lambda: known_hosts, control.PATH), *([ask_for(token)] if token else [])]
+    app = web.Application(middlewares=middlewares, client_max_size=control.BODY_AT_MOST)
     app.on_response_prepare.append(add_headers)
     site.add_to(app)
     routes = LiveRoutes(live or Live(), status)
     routes.add_to(app)
+    if live is not None and live.enable is not None:
+        control.SwitchRoute(live.enable).add_to(app)
     if clips is not None:
         add_recordings(app, clips)
     runner = web.AppRunner(

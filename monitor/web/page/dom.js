@@ -23,11 +23,21 @@ export function element(tag, { text, ...attributes } = {}, ...children) {
 export class KeyedList {
   #parent;
   #make;
+  #gone;
   #entries = new Map();
 
-  constructor(parent, make) {
+  constructor(parent, make, gone = () => {}) {
     this.#parent = parent;
     this.#make = make;
+    this.#gone = gone;
+  }
+
+  get(key) {
+    return this.#entries.get(key);
+  }
+
+  entries() {
+    return this.#entries.entries();
   }
 
   update(values, key, ...context) {
@@ -49,6 +59,7 @@ export class KeyedList {
       if (seen.has(name)) continue;
       entry.node.remove();
       this.#entries.delete(name);
+      this.#gone(entry);
     }
   }
 }

@@ -30,6 +30,8 @@ export function clock(unixSeconds) {
   return `${when.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
 }
 
+export const hour = (unixSeconds) => new Date(unixSeconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+
 export const iso = (unixSeconds) => new Date(unixSeconds * 1000).toISOString();
 
 const REASONS = {
@@ -41,6 +43,7 @@ const REASONS = {
   shutdown: "shutdown",
   restart: "restart",
   reload: "settings changed",
+  restart: "restarted",
 };
 
 export const reason = (name) => REASONS[name] ?? title(name);

@@ -1,77 +1,136 @@
 // Follows the daemon's stream and keeps the page true to it, or says that it can't.
 
-import { byId, element } from "./dom.js";
-import { clock, title } from "./format.js";
-import { showNoVerdict, showRecent, showSettings, showSources, showSystem, showVerdict } from "./views.js";
+import { Day } from "./day.js";
+import { byId, setAttribute, setText } from "./dom.js";
+import { Events } from "./events.js";
+import { showSettings, showSystem } from "./facts.js";
+import { clock } from "./format.js";
+import { Sources } from "./sources.js";
+import { Stream } from "./stream.js";
+import { followTheme } from "./theme.js";
+import { Timeline } from "./timeline.js";
+import { announce, showNoVerdict, showVerdict } from "./verdict.js";
 
-const SILENCE_MS = 6000; // the daemon sends twice a second, less often with very many sources
-const ANNOUNCED = 20;
+const TIMELINE_MS = 30000; // a pixel of it is a minute and more
+const HIDDEN_MS = 5000;
 
-let source = null;
-let silence = 0;
+let settings = { events: [], stored: [], windows: "" };
+let rules = new Map();
+let now = 0; // the daemon's clock, Unix seconds
+let clipsServed = false;
 let lastHeard = null;
-let told = null;
-let settings = {};
+let lane = null;
+let dayStale = true;
+let paused = false;
+let inSight = [];
+let hiding = 0;
 
-function connect() {
-  source?.close();
-  source = new EventSource("events");
-  source.addEventListener("settings", (message) => {
-    settings = JSON.parse(message.data);
-  });
-  source.addEventListener("status", (message) => {
-    heard();
-    const status = { ...JSON.parse(message.data), ...settings };
-    showSources(status);
-    showSettings(status);
-    showSystem(status);
-    showVerdict(status);
-  });
-  source.addEventListener("recent", (message) => {
-    heard();
-    const recent = JSON.parse(message.data);
-    showRecent(recent);
-    announce(recent);
-  });
-  source.addEventListener("error", lost); // the browser tries again by itself, or else the watch does
+const events = new Events(() => choose(null));
+const timeline = new Timeline((pressed) => choose(lane?.key === pressed.key ? null : pressed), (event) => events.choose(event));
+const day = new Day(showDay);
+const sources = new Sources((names) => {
+  inSight = names;
   watch();
-}
-
-function watch() {
-  clearTimeout(silence);
-  silence = setTimeout(() => {
-    lost();
-    connect();
-  }, SILENCE_MS);
-}
+});
+const stream = new Stream(
+  {
+    settings(message) {
+      settings = message;
+      rules = new Map(settings.events.map((each) => [each.name, each]));
+      showSettings(settings);
+    },
+    recent(message) {
+      day.merge(message);
+      announce(message);
+    },
+    status(status) {
+      now = status.at;
+      clipsServed = status.clips_served;
+      heard();
+      sources.update(status, rules);
+      showSystem(status);
+      showVerdict(status);
+    },
+    columns: (columns) => sources.addColumns(columns),
+  },
+  lost,
+);
 
 function heard() {
   lastHeard = Date.now() / 1000;
   document.body.dataset.stream = "live";
   byId("banner").hidden = true;
-  watch();
+  if (dayStale) fetchDay();
 }
 
-function lost() {
+async function fetchDay() {
+  dayStale = false;
+  try {
+    const answer = await fetch("day.json");
+    if (answer.ok) day.merge(await answer.json());
+    else dayStale = true;
+  } catch {
+    dayStale = true; // the connection went again: at the next one
+  }
+  showDay();
+}
+
+async function lost() {
+  dayStale = true;
   if (document.body.dataset.stream === "lost") return;
   document.body.dataset.stream = "lost";
   const since = lastHeard === null ? "" : ` What is shown is from ${clock(lastHeard)}.`;
-  byId("banner").textContent = `No connection to the monitor; trying again.${since}`;
+  setText(byId("banner-text"), `No connection to the monitor; trying again.${since}`);
   byId("banner").hidden = false;
   showNoVerdict("Not connected");
+  const why = await refusal();
+  if (why && document.body.dataset.stream === "lost") setText(byId("banner-text"), why);
 }
 
-function announce(recent) {
-  const keys = new Set(recent.map((event) => `${event.id} ${event.phase}`));
-  if (told !== null) {
-    const log = byId("announcer");
-    for (const event of recent.filter((each) => !told.has(`${each.id} ${each.phase}`)).reverse()) {
-      const what = event.phase === "start" ? "began" : "ended";
-      log.append(element("p", { text: `${title(event.name)} ${what}, ${title(event.source)}` }));
-    }
-    while (log.childElementCount > ANNOUNCED) log.firstElementChild.remove();
+// Why a monitor that answers gives no stream; null where it doesn't answer either.
+async function refusal() {
+  try {
+    const answer = await fetch("status.json", { method: "HEAD" });
+    if (answer.status === 401) return "The monitor asks for its token: open its address with ?token=… once more.";
+    return answer.ok ? "The monitor has too many pages open; close one. Trying again." : null;
+  } catch {
+    return null;
   }
-  told = keys;
 }
 
-connect();
+function showDay() {
+  const newestFirst = day.newestFirst();
+  timeline.update(newestFirst, now, lane?.key ?? null);
+  events.update(newestFirst, lane, clipsServed);
+  sources.mark(newestFirst, now);
+}
+
+function choose(wanted) {
+  lane = wanted;
+  showDay();
+}
+
+function watch() {
+  stream.watch(paused || document.hidden ? [] : inSight);
+}
+
+byId("retry").addEventListener("click", () => stream.open());
+window.addEventListener("online", () => stream.open());
+byId("pause").addEventListener("click", () => {
+  paused = !paused;
+  setAttribute(byId("pause"), "aria-pressed", paused);
+  watch();
+});
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  hiding = setTimeout(watch, document.hidden ? HIDDEN_MS : 0);
+});
+setInterval(() => {
+  day.expire(now);
+  showDay();
+}, TIMELINE_MS);
+followTheme(() => {
+  sources.recolour();
+  timeline.redraw();
+});
+stream.open();

@@ -1,0 +1,115 @@
+// The last 24 hours at a glance: a lane for each sound that was heard, painted on a strip.
+
+import { DAY_SECONDS } from "./day.js";
+import { KeyedList, byId, element, fromTemplate, setAttribute, setText } from "./dom.js";
+import { clock, count, hour, plural, title } from "./format.js";
+
+const NARROW_PIXELS = 520;
+const HIT_PIXELS = 12;
+
+const keyOf = ({ source, name }) => `${source} ${name}`;
+
+function laneView(chosen, pointed) {
+  const { node, parts } = fromTemplate("lane-template");
+  const view = {
+    node,
+    lane: null,
+    update(lane, now, filter) {
+      view.lane = lane;
+      view.now = now;
+      const last = lane.occurrences[0];
+      setText(parts.event, title(last.name));
+      setText(parts.source, title(last.source));
+      setText(parts.count, count(lane.occurrences.length));
+      setAttribute(parts.name, "aria-pressed", filter === lane.key);
+      setAttribute(parts.strip, "aria-label", `${plural(lane.occurrences.length, "time")}, last at ${clock(last.started_at)}`);
+      view.draw();
+    },
+    draw() {
+      if (view.lane) paint(parts.strip, view.lane.occurrences, view.now);
+    },
+  };
+  parts.name.addEventListener("click", () => chosen(view.lane));
+  parts.strip.addEventListener("click", ({ offsetX }) => {
+    const scale = parts.strip.clientWidth / DAY_SECONDS;
+    const far = (each) => {
+      const [left, right] = [each.started_at, each.ended_at ?? view.now].map((at) => (at - view.now + DAY_SECONDS) * scale);
+      return Math.max(left - offsetX, offsetX - right, 0);
+    };
+    const nearest = view.lane.occurrences.reduce((best, each) => (far(each) < far(best) ? each : best));
+    if (far(nearest) <= HIT_PIXELS) pointed(nearest);
+  });
+  return view;
+}
+
+function paint(strip, occurrences, now) {
+  const { clientWidth: width, clientHeight: height } = strip;
+  if (!width) return;
+  const [wide, high] = [Math.round(width * devicePixelRatio), Math.round(height * devicePixelRatio)];
+  if (strip.width !== wide || strip.height !== high) Object.assign(strip, { width: wide, height: high });
+  const context = strip.getContext("2d");
+  context.setTransform(wide / width, 0, 0, high / height, 0, 0);
+  context.clearRect(0, 0, width, height);
+  const scale = width / DAY_SECONDS;
+  const { color } = getComputedStyle(strip);
+  context.fillStyle = color;
+  context.globalAlpha = 0.25;
+  context.fillRect(0, height / 2 - 0.5, width, 1);
+  for (const { started_at: began, ended_at: ended, peak_score: peak } of occurrences) {
+    const left = (began - now + DAY_SECONDS) * scale;
+    const long = Math.max(2.5, ((ended ?? now) - began) * scale);
+    const tall = height * (0.35 + 0.5 * peak);
+    context.globalAlpha = 0.85;
+    context.beginPath();
+    context.roundRect(Math.min(Math.max(0, left), width - 2.5), (height - tall) / 2, Math.min(long, width - left), tall, 1.25);
+    context.fill();
+  }
+  context.globalAlpha = 1;
+}
+
+export class Timeline {
+  #lanes;
+  #now = 0;
+
+  // `chosen(lane)`: a lane's name was pressed; `pointed(occurrence)`: a mark on its strip.
+  constructor(chosen, pointed) {
+    this.#lanes = new KeyedList(byId("lanes"), () => laneView(chosen, pointed));
+    new ResizeObserver(() => this.redraw()).observe(byId("timeline"));
+  }
+
+  update(newestFirst, now, filter) {
+    this.#now = now;
+    const lanes = new Map();
+    for (const each of newestFirst) {
+      const key = keyOf(each);
+      if (!lanes.has(key)) lanes.set(key, { key, source: each.source, name: each.name, occurrences: [] });
+      lanes.get(key).occurrences.push(each);
+    }
+    const ordered = [...lanes.values()].sort((a, b) => a.source.localeCompare(b.source) || a.name.localeCompare(b.name));
+    byId("timeline").hidden = ordered.length === 0;
+    setText(byId("day-summary"), ordered.length ? `${plural(newestFirst.length, "event")}, ${plural(ordered.length, "sound")}` : "");
+    this.#lanes.update(ordered, (lane) => lane.key, now, filter);
+    this.#showHours();
+  }
+
+  redraw() {
+    for (const [, lane] of this.#lanes.entries()) lane.draw();
+    this.#showHours();
+  }
+
+  #showHours() {
+    const axis = byId("hours");
+    const step = axis.clientWidth < NARROW_PIXELS ? 6 : 3;
+    const labels = [];
+    const first = new Date((this.#now - DAY_SECONDS) * 1000);
+    first.setMinutes(0, 0, 0);
+    for (let at = first.getTime() / 1000; at <= this.#now; at += 3600) {
+      const part = (at - this.#now + DAY_SECONDS) / DAY_SECONDS;
+      if (new Date(at * 1000).getHours() % step || part < 0.02 || part > 0.97) continue;
+      const label = element("span", { text: hour(at) });
+      label.style.left = `${part * 100}%`;
+      labels.push(label);
+    }
+    axis.replaceChildren(...labels);
+  }
+}
