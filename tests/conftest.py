@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from page_kit import browser, page, shown
+
+__all__ = ["browser", "page", "shown"]  # fixtures
 
 # No deadline: a busy machine is not a bug. Derandomised: the same commit gives the same result.
 settings.register_profile("repeatable", deadline=None, derandomize=True)

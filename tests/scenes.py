@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from monitor.config import Config
-from monitor.rules import event_in_words, windows_in_words
+from monitor.rules import event_in_words, stored_in_words, windows_in_words
 from monitor.status import (
     DropReason,
     EncoderStatus,
@@ -127,4 +127,5 @@ HOUSE = Status(
     mqtt_connected=True,
     outbox=OutboxStatus(),
     reload=ReloadStatus(True, NOW - 5_400.0),
+    stored=stored_in_words(CONFIG),
 )

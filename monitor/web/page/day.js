@@ -5,13 +5,8 @@ const AT_MOST = 5000;
 
 export class Day {
   #byId = new Map();
-  #changed;
 
-  constructor(changed) {
-    this.#changed = changed;
-  }
-
-  // Starts and ends in any order; an end takes its start's place.
+  // Take starts and ends in any order, an end in its start's place; tells whether there was news.
   merge(events) {
     let news = false;
     for (const event of events) {
@@ -20,26 +15,16 @@ export class Day {
       this.#byId.set(event.id, event);
       news = true;
     }
-    if (news) this.#changed();
+    return news;
   }
 
-  // Forget what ended more than a day before `now`, and the oldest beyond the limit.
-  expire(now) {
-    const before = this.#byId.size;
+  // Forget what ended more than a day before `now`, and the oldest beyond the limit; return the rest.
+  newestFirst(now) {
     for (const [id, event] of this.#byId) {
       if ((event.ended_at ?? now) < now - DAY_SECONDS) this.#byId.delete(id);
     }
-    if (this.#byId.size > AT_MOST) {
-      for (const { id } of this.newestFirst().slice(AT_MOST)) this.#byId.delete(id);
-    }
-    if (this.#byId.size !== before) this.#changed();
-  }
-
-  get size() {
-    return this.#byId.size;
-  }
-
-  newestFirst() {
-    return [...this.#byId.values()].sort((a, b) => b.started_at - a.started_at);
+    const sorted = [...this.#byId.values()].sort((a, b) => b.started_at - a.started_at);
+    for (const { id } of sorted.splice(AT_MOST)) this.#byId.delete(id);
+    return sorted;
   }
 }

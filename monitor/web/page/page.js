@@ -20,14 +20,15 @@ let now = 0; // the daemon's clock, Unix seconds
 let clipsServed = false;
 let lastHeard = null;
 let lane = null;
-let dayStale = true;
+let dayStale = true; // of what was told while nobody listened
+let dayShown = false;
 let paused = false;
 let inSight = [];
 let hiding = 0;
 
 const events = new Events(() => choose(null));
 const timeline = new Timeline((pressed) => choose(lane?.key === pressed.key ? null : pressed), (event) => events.choose(event));
-const day = new Day(showDay);
+const day = new Day();
 const sources = new Sources((names) => {
   inSight = names;
   watch();
@@ -40,7 +41,7 @@ const stream = new Stream(
       showSettings(settings);
     },
     recent(message) {
-      day.merge(message);
+      if (day.merge(message)) dayShown = false;
       announce(message);
     },
     status(status) {
@@ -50,6 +51,7 @@ const stream = new Stream(
       sources.update(status, rules);
       showSystem(status);
       showVerdict(status);
+      if (!dayShown) showDay();
     },
     columns: (columns) => sources.addColumns(columns),
   },
@@ -67,12 +69,11 @@ async function fetchDay() {
   dayStale = false;
   try {
     const answer = await fetch("day.json");
-    if (answer.ok) day.merge(await answer.json());
-    else dayStale = true;
+    if (answer.ok && day.merge(await answer.json())) showDay();
+    dayStale = !answer.ok;
   } catch {
     dayStale = true; // the connection went again: at the next one
   }
-  showDay();
 }
 
 async function lost() {
@@ -99,7 +100,8 @@ async function refusal() {
 }
 
 function showDay() {
-  const newestFirst = day.newestFirst();
+  dayShown = true;
+  const newestFirst = day.newestFirst(now);
   timeline.update(newestFirst, now, lane?.key ?? null);
   events.update(newestFirst, lane, clipsServed);
   sources.mark(newestFirst, now);
@@ -125,10 +127,7 @@ document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);
   hiding = setTimeout(watch, document.hidden ? HIDDEN_MS : 0);
 });
-setInterval(() => {
-  day.expire(now);
-  showDay();
-}, TIMELINE_MS);
+setInterval(() => (dayShown = false), TIMELINE_MS);
 followTheme(() => {
   sources.recolour();
   timeline.redraw();

@@ -21,7 +21,7 @@ function eventView() {
       setAttribute(node, "data-on", activity.enabled);
       setText(parts.name, name);
       setText(parts.score, activity.enabled ? score(activity.smooth) : "off");
-      setText(parts.since, activity.active && activity.since !== null ? `for ${duration(now - activity.since)}` : "");
+      setText(parts.since, activity.active && activity.since !== null ? duration(now - activity.since) : "");
       showSwitch(parts.switch, `Listen for ${name} on ${title(activity.source)}`, activity.enabled, activity);
       const { style } = parts.meter;
       style.setProperty("--raw", activity.raw ?? 0);

@@ -6,6 +6,7 @@ import { clock, count, hour, plural, title } from "./format.js";
 
 const NARROW_PIXELS = 520;
 const HIT_PIXELS = 12;
+const THINNEST_PIXELS = 2.5;
 
 const keyOf = ({ source, name }) => `${source} ${name}`;
 
@@ -56,12 +57,12 @@ function paint(strip, occurrences, now) {
   context.globalAlpha = 0.25;
   context.fillRect(0, height / 2 - 0.5, width, 1);
   for (const { started_at: began, ended_at: ended, peak_score: peak } of occurrences) {
-    const left = (began - now + DAY_SECONDS) * scale;
-    const long = Math.max(2.5, ((ended ?? now) - began) * scale);
+    const left = Math.min(Math.max(0, (began - now + DAY_SECONDS) * scale), width - THINNEST_PIXELS);
+    const right = Math.max(left + THINNEST_PIXELS, ((ended ?? now) - now + DAY_SECONDS) * scale);
     const tall = height * (0.35 + 0.5 * peak);
     context.globalAlpha = 0.85;
     context.beginPath();
-    context.roundRect(Math.min(Math.max(0, left), width - 2.5), (height - tall) / 2, Math.min(long, width - left), tall, 1.25);
+    context.roundRect(left, (height - tall) / 2, right - left, tall, 1.25);
     context.fill();
   }
   context.globalAlpha = 1;

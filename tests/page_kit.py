@@ -1,0 +1,79 @@
+"""The page in a real browser, before a status that a test can change."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest_asyncio
+from chromium import chromium
+from prometheus_client import CollectorRegistry
+from scenes import HOUSE
+
+from monitor.config import HttpConfig
+from monitor.status import Status
+from monitor.web import Live, serve
+
+
+class Shown:
+    """What the page follows."""
+
+    def __init__(self) -> None:
+        self.now: Status = HOUSE
+        self.switched: list[tuple[str, str | None, bool]] = []
+        self.live = Live(enable=self.enable)
+
+    async def enable(self, source: str, event: str | None, on: bool) -> None:
+        self.switched.append((source, event, on))
+
+    def serve(self, port: int = 0):
+        return serve(
+            HttpConfig(port=port), CollectorRegistry(), lambda: self.now, lambda: (True, ""), self.live
+        )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser():
+    async with chromium() as page:
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shown():
+    return Shown()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser, shown):
+    browser.complaints.clear()
+    async with shown.serve() as server:
+        await browser.size(1280, 900)
+        await browser.open(server.url)
+        await browser.until("document.body.dataset.stream === 'live' && document.querySelector('#events tr')")
+        yield browser
+        assert not browser.complaints, browser.complaints
+    await browser.open("about:blank")
+
+
+def at_this_moment(status: Status) -> Status:
+    """The same, as if it were taken now."""
+    later = time.time() - status.at
+
+    def moved(value, *names):
+        given = {name: getattr(value, name) for name in names}
+        return replace(value, **{name: None if at is None else at + later for name, at in given.items()})
+
+    return replace(
+        moved(status, "at", "started_at"),
+        sources=tuple(moved(each, "last_audio_at", "last_score_at") for each in status.sources),
+        activities=tuple(moved(each, "since") for each in status.activities),
+        recent=tuple(moved(each, "started_at", "ended_at") for each in status.recent),
+        reload=moved(status.reload, "at"),
+    )
+
+
+async def soon(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until something that only the browser can bring about is so."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.02)
