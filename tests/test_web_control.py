@@ -126,8 +126,6 @@ async def test_a_large_body_is_refused_and_one_that_never_comes_ends(site, url, 
 
 async def test_bodies_elsewhere_are_still_refused(url):
     for path in ("/", "/status.json", "/events", "/switch/"):
-        request = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
-        )
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n"
         with contextlib.suppress(ConnectionResetError):
             assert status_of(await exchange(url, f"{head}\r\n{{}}".encode())) in (404, 405, 413)
