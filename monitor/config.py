@@ -104,11 +104,13 @@ class EncoderConfig(Section):
     """Windows scored together at most."""
 
     @model_validator(mode="after")
-    def _device_fits(self) -> Self:
+    def _can_be_run(self) -> Self:
         if self.model == "compact" and self.device == "cuda":
             raise finding("isn't for the model compact, which runs on the processor; set auto", "device")
         if self.runtime == "openvino" and self.device == "cuda":
             raise finding("isn't for runtime: openvino, which runs on the processor; set auto", "device")
+        if self.model == "compact" and self.runtime == "builtin" and self.dtype != "float32":
+            raise finding("needs runtime: openvino where the model is compact; set it, or float32", "dtype")
         return self
 
 

@@ -83,6 +83,18 @@ VALUES = [
         "5: encoder.device: 'gpu' is not one of auto, cuda, cpu; did you mean cpu?",
     ),
     (
+        "encoder: {device: cuda}",
+        "5: encoder.device: 'cuda' isn't for the model compact, which runs on the processor; set auto",
+    ),
+    (
+        "encoder: {model: laion/clap-htsat-unfused, runtime: openvino, device: cuda}",
+        "5: encoder.device: 'cuda' isn't for runtime: openvino, which runs on the processor; set auto",
+    ),
+    (
+        "encoder: {dtype: bfloat16}",
+        "5: encoder.dtype: 'bfloat16' needs runtime: openvino where the model is compact; set it, or float32",
+    ),
+    (
         "encoder: {dtype: float8}",
         "5: encoder.dtype: 'float8' is not one of float32, float16, bfloat16; did you mean float32?",
     ),

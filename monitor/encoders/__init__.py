@@ -11,7 +11,7 @@ def load_encoder(config: EncoderConfig) -> Encoder:
     if config.model == "compact":
         from monitor.encoders.compact import CompactEncoder  # noqa: PLC0415 - leaves `check` quick
 
-        return CompactEncoder.load(threads=config.threads)
+        return CompactEncoder.load(config)
     from monitor.encoders.clap import ClapEncoder  # noqa: PLC0415 - loading torch takes seconds
 
     return ClapEncoder.load(config)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from threadpoolctl import threadpool_limits
 
+from monitor.config import EncoderConfig
 from monitor.encoders.compact_net import STEP, CompactNet, NetConfig, unit
 from monitor.encoders.compact_text import TextNet
 from monitor.errors import EncoderError
@@ -80,14 +81,24 @@ class CompactEncoder:
 
     device = "cpu"
 
-    def __init__(self, weights: bytes, tokenizer: str, config: str, threads: int = 1) -> None:
+    def __init__(
+        self, weights: bytes, tokenizer: str, config: str, encoder: EncoderConfig | None = None
+    ) -> None:
         """Build from the contents of the three files; `load` takes them from the package."""
+        encoder = encoder or EncoderConfig()
+        threads = encoder.threads
         threadpool_limits(threads, user_api="blas")
         settings = json.loads(config)
         tensors = load_tensors(weights)
         self.identity = f"compact-{settings['version']}:{hashlib.sha256(weights).hexdigest()[:8]}"
         self.logit_scale = float(settings["logit_scale"])
-        self._net = CompactNet(NetConfig(**settings["net"]), _part(tensors, "audio."))
+        net, audio = NetConfig(**settings["net"]), _part(tensors, "audio.")
+        if encoder.runtime == "openvino":
+            from monitor.encoders.compact_openvino import CompactGraph  # noqa: PLC0415 - an extra
+
+            self._net: CompactNet = CompactGraph(net, audio, threads, encoder.dtype)
+        else:
+            self._net = CompactNet(net, audio)
         self._log_mel = LogMel()
         self._debias = tensors["prior"] ** np.float32(-settings["prior_power"])
         self._evidence_power = float(settings["evidence_power"])
@@ -102,12 +113,12 @@ class CompactEncoder:
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
 
     @classmethod
-    def load(cls, threads: int = 1) -> Self:
-        """Load the shipped weights."""
+    def load(cls, encoder: EncoderConfig | None = None) -> Self:
+        """Load the shipped weights, to run as the configuration says."""
         folder = resources.files("monitor.encoders") / "weights"
         try:
             files = [(folder / name).read_bytes() for name in (WEIGHTS, TOKENIZER, CONFIG)]
-            return cls(files[0], files[1].decode(), files[2].decode(), threads)
+            return cls(files[0], files[1].decode(), files[2].decode(), encoder)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise EncoderError(f"the compact encoder can't be loaded: {error}") from error
 

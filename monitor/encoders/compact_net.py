@@ -7,8 +7,10 @@ computed twice. Every convolution is one matrix product of patches, all tensors 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -153,8 +155,8 @@ class CompactNet:
         self._embedding = Linear(weights, "embedding")
         self._logits = Linear(weights, "logits")
         self._shapes = [self._stem.state_shape, *(block.first.state_shape for block in self._blocks)]
-        sizes = [int(np.prod(shape)) for shape in self._shapes]
-        self._parts = [slice(end - size, end) for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
+        sizes = [math.prod(shape) for shape in self._shapes]
+        self._parts = [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
     def start(self, batch: int = 1) -> FloatArray:
         """Return the state before which nothing is known, (batch, S): zeros, as in training."""
@@ -177,11 +179,13 @@ class CompactNet:
         parts = (
             state[:, part].reshape(-1, *shape) for part, shape in zip(self._parts, self._shapes, strict=True)
         )
-        x = (decibels - np.float32(self.config.mean_db)) * np.float32(1.0 / self.config.deviation_db)
-        x = relu(self._stem(x[..., None], parts))
+        x = relu(self._stem(self._scaled(decibels)[..., None], parts))
         for block in self._blocks:
             x = block(x, parts)
         return relu(self._frame(x, parts))[:, :, 0]
+
+    def _scaled(self, decibels: FloatArray) -> FloatArray:
+        return (decibels - np.float32(self.config.mean_db)) * np.float32(1.0 / self.config.deviation_db)
 
     @staticmethod
     def summary(frames: FloatArray) -> FloatArray:
