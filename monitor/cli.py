@@ -91,6 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     takes_config(check)
 
+    _takes_config_and_json(
+        command(
+            "doctor",
+            commands.doctor,
+            "try on this machine what a configuration asks of it, and tell what to mend",
+            "doctor config/home.yaml",
+            "doctor config/home.yaml --json",
+            notes="Opens every source and listens for two seconds, loads and measures the model, connects\n"
+            "to the broker, and looks at ports, files and the clock. Nothing is published or changed; a\n"
+            "monitor may be running. Exit status 1 when something failed.",
+        )
+    )
+
     devices = command(
         "devices",
         commands.devices,
@@ -239,6 +252,11 @@ def _takes_recordings(replay: argparse.ArgumentParser) -> None:
     replay.add_argument(
         "--history", type=Path, metavar="DIR", help="keep the embeddings here, for search and backtest"
     )
+
+
+def _takes_config_and_json(parser: argparse.ArgumentParser) -> None:
+    takes_config(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _takes_clips(learn: argparse.ArgumentParser) -> None:

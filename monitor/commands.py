@@ -9,7 +9,7 @@ import sys
 
 from rich.console import Console
 
-OK = 0
+OK, FAILED = 0, 1
 
 
 def _say(text: str) -> None:
@@ -35,6 +35,14 @@ def check(arguments: argparse.Namespace) -> int:
     for warning in warnings:
         _say(f"warning: {warning}")
     return OK
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Try what a configuration asks of this machine."""
+    from monitor.doctor import examine_and_tell  # noqa: PLC0415
+
+    well = asyncio.run(examine_and_tell(arguments.config, arguments.overlay, as_json=arguments.json))
+    return OK if well else FAILED
 
 
 def devices(arguments: argparse.Namespace) -> int:

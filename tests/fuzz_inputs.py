@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 CASES = int(os.environ.get("FUZZ_CASES", "1200"))
 """Over all six inputs; `make fuzz CASES=100000` sets it."""
-INPUTS = 6
 RARE = (
     "\0",
     "\x1b[2J",

@@ -11,7 +11,7 @@ from tones import write_scene
 
 COMMANDS = (
     *("run", "check", "devices", "replay", "classify", "eval", "calibrate", "learn", "bench"),
-    *("listen", "tail"),
+    *("listen", "doctor", "tail"),
 )
 
 

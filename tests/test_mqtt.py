@@ -554,8 +554,13 @@ async def test_a_connection_lost_as_soon_as_it_was_accepted_is_noticed(after: by
 
     server = await asyncio.start_server(accept_and_close, "127.0.0.1", 0)
     config = MqttConfig(broker="127.0.0.1", port=server.sockets[0].getsockname()[1])
+
+    async def listen() -> None:
+        async with asyncio.timeout(20), connect(config, environ={}) as link:
+            async for _ in link.messages():
+                pass
+
     for _ in range(20):
         with pytest.raises(SinkError):
-            async with asyncio.timeout(20), connect(config, environ={}) as link:
-                await link.lost()
+            await listen()
     server.close()
