@@ -291,6 +291,7 @@ def table(report: dict) -> str:
 async def _progress(run: Run) -> None:
     began = time.monotonic()
     live = sys.stderr.isatty()
+    told = 0
     while True:
         await asyncio.sleep(_STATUS_PERIOD_SECONDS if live else 60.0)
         ledger = run.world.ledger
@@ -299,6 +300,9 @@ async def _progress(run: Run) -> None:
             f"{len(run.injected)} faults, {len(ledger.decided)} decided, "
             f"{len(ledger.outstanding())} waiting, {len(ledger.problems)} problems"
         )
+        for problem in ledger.problems[told:]:
+            sys.stderr.write(f"\rproblem: {problem}\033[K\n" if live else f"problem: {problem}\n")
+        told = len(ledger.problems)
         sys.stderr.write(f"\r{text}\033[K" if live else f"{text}\n")
         sys.stderr.flush()
 
