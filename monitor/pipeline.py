@@ -17,7 +17,7 @@ from monitor.detection import Detector
 from monitor.errors import MonitorError
 from monitor.listening import Listener, OpenSource, cancel
 from monitor.metrics import Metrics
-from monitor.scoring import Scorer
+from monitor.scoring import Prepared, Scorer
 from monitor.sources import open_source
 from monitor.status import RECENT_EVENTS, SourceStatus
 from monitor.switches import NOTHING_OFF, Switches
@@ -92,6 +92,8 @@ class Pipeline:
         self._ended = asyncio.Event()
         # A reload must not change events and detectors while a batch is between the two.
         self._swapping = asyncio.Lock()
+        # The end must not come between a reload's stopping of sources and its starting of others.
+        self._reloading = asyncio.Lock()
         self.recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
 
     async def run(self) -> None:
@@ -103,7 +105,8 @@ class Pipeline:
             for name in self.config.sources:
                 self._start(name)
             await self._ended.wait()
-            await self._silence(list(self._tasks), Reason.SHUTDOWN)
+            async with self._reloading:
+                await self._silence(list(self._tasks), Reason.SHUTDOWN)
             scoring.cancel()
 
     def stop(self) -> None:
@@ -159,13 +162,18 @@ class Pipeline:
     async def _listen(self, listener: Listener) -> None:
         await listener.run()
         ended_of_itself = self._tasks.pop(listener.name, None) is not None
-        if ended_of_itself and not self._tasks:
+        if ended_of_itself:
+            self._end_with_the_last_source()
+
+    def _end_with_the_last_source(self) -> None:
+        if not self._tasks and not self._reloading.locked():
             self._ended.set()
 
     async def _source_changed(self, name: str, online: bool) -> None:
         if not online:
             await self._batcher.drain(name)
-            await self._deliver_all(self._detectors[name].end_all(None, Reason.SOURCE_LOST))
+            async with self._swapping:
+                await self._deliver_all(self._detectors[name].end_all(None, Reason.SOURCE_LOST))
         self._outlet.source_changed(name, online)
 
     async def _silence(self, names: Sequence[str], reason: Reason) -> None:
@@ -210,6 +218,17 @@ class Pipeline:
             self._metrics.latency(max(self._clock() - scores.end_time, 0.0))
 
     async def _deliver_all(self, events: Sequence[Event]) -> None:
+        """Deliver, and be cancelled only afterwards: the detector has gone on, nobody would do it again."""
+        if not events:
+            return
+        delivering = asyncio.create_task(self._deliver(events), name="delivery")
+        try:
+            await asyncio.shield(delivering)
+        except asyncio.CancelledError:
+            await asyncio.wait([delivering])
+            raise
+
+    async def _deliver(self, events: Sequence[Event]) -> None:
         for decided in events:
             event = self._outlet.named(decided)
             await self._outlet.deliver(event)
@@ -222,6 +241,12 @@ class Pipeline:
         Raises EncoderError before anything is changed.
         """
         prepared = await self._scorer.prepare(config)
+        async with self._reloading:
+            if not self._ended.is_set():
+                await self._go_over(config, prepared)
+        self._end_with_the_last_source()
+
+    async def _go_over(self, config: Config, prepared: Prepared) -> None:
         rate_hz, old = self._scorer.encoder.rate_hz, self.config
         cut_anew = config.windows != old.windows or prepared.encoder.rate_hz != rate_hz
         stale = [name for name in self._tasks if cut_anew or config.sources.get(name) != old.sources[name]]

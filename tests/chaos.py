@@ -316,10 +316,6 @@ async def chaos(minutes: float, seed: int, folder: Path) -> dict:
             await run.run()
         finally:
             showing.cancel()
-            for life in world.lives:
-                (folder / f"life-{life.number}.log").write_text(
-                    "\n".join([*map(json.dumps, life.lines), *life.raw])
-                )
         return run.report()
 
 

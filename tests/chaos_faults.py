@@ -324,13 +324,11 @@ async def disk_full(world: World, dice: random.Random) -> AsyncIterator[None]:
     ballast = world.folder / "disk" / "ballast"
     life = world.life
     since = len(life.lines)
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(512))
+    await asyncio.to_thread(_fill, ballast)
     yield
     ballast.unlink()
-    refused = any("disk is full" in line["message"] for line in life.lines[since:])
-    if refused and not await life.logged("written again", since, seconds=20.0):
+    refused = any(line["message"].startswith("outbox ") for line in life.lines[since:])
+    if refused and not await life.logged("written again", since, seconds=30.0):
         world.ledger.problems.append("a disk that has room again isn't used")
 
 
@@ -375,6 +373,14 @@ async def outbox_damaged(world: World, dice: random.Random) -> AsyncIterator[Non
 @fault("none: a longer life", DAEMON)
 async def peace(world: World, dice: random.Random) -> AsyncIterator[None]:
     yield
+
+
+def _fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1_000_000, 512):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
 
 
 def _source(status: dict, name: str) -> dict:

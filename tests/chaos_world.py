@@ -36,7 +36,7 @@ USERS = {"monitor": "right", "witness": "w"}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 RECOVERY_SECONDS = 150.0
-_DISK_BYTES = 32 * 1024 * 1024
+_DISK_BYTES = 128 * 1024 * 1024
 _SAMPLE_SECONDS = 5.0
 _WARM_UP_SECONDS = 60.0
 _EXPECTED_ERRORS = (
@@ -123,7 +123,9 @@ class Sample:
 class Life:
     """One process of the daemon, from its start to its end."""
 
-    def __init__(self, number: int, process: asyncio.subprocess.Process, ledger: Ledger) -> None:
+    def __init__(
+        self, number: int, process: asyncio.subprocess.Process, ledger: Ledger, folder: Path
+    ) -> None:
         self.number = number
         self.process = process
         self.lines: list[dict] = []
@@ -135,15 +137,18 @@ class Life:
         """The harness has asked for its end."""
         self.samples: list[Sample] = []
         self._ledger = ledger
+        self._path = folder / f"life-{number}.log"
         self._news = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         assert self.process.stderr
-        async for data in self.process.stderr:
-            self._take(data.decode())
-            async with self._news:
-                self._news.notify_all()
+        with self._path.open("wb", buffering=0) as copy:
+            async for data in self.process.stderr:
+                copy.write(data)
+                self._take(data.decode())
+                async with self._news:
+                    self._news.notify_all()
         async with self._news:
             self.lines.append({"message": "(end of the log)", "level": "info", "logger": ""})
             self._news.notify_all()
@@ -292,7 +297,7 @@ class World:
             cwd=self.folder,
             limit=2**20,
         )
-        self.life = Life(len(self.lives), process, self.ledger)
+        self.life = Life(len(self.lives), process, self.ledger, self.folder)
         self.lives.append(self.life)
         return self.life
 

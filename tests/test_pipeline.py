@@ -392,3 +392,137 @@ async def test_a_reload_that_cannot_load_its_model_changes_nothing():
     assert [activity.active for activity in built.activities()] == [True, False]
     built.stop()
     await running
+
+
+class Gated(Collected):
+    """An outlet that takes its time over ends: until `gate` is set."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.waiting = asyncio.Event()
+
+    async def deliver(self, event):
+        if event.phase is Phase.END:
+            self.waiting.set()
+            await self.gate.wait()
+        await super().deliver(event)
+
+
+async def gated(made, steps):
+    """A running pipeline whose sources take the steps of their name, once an occurrence lasts on each."""
+    outlet = Gated()
+    built = Pipeline(
+        made,
+        await loaded(made),
+        outlet,
+        Metrics(CollectorRegistry(), made),
+        open_source=lambda name, _config, _rate_hz: Live(name, steps[name]),
+    )
+    running = asyncio.create_task(built.run())
+    await outlet.until(lambda: len(outlet.events) == len(made.sources))
+    return built, outlet, running
+
+
+async def finish(outlet, running):
+    outlet.gate.set()
+    async with asyncio.timeout(10):
+        await running
+
+
+def paired(events):
+    starts = sorted(event.id for event in events if event.phase is Phase.START)
+    ends = sorted(event.id for event in events if event.phase is Phase.END)
+    return len(set(starts)) == len(starts) and starts == ends
+
+
+async def test_a_source_that_is_lost_in_the_middle_of_a_reload_harms_nothing(monkeypatch):
+    monkeypatch.setattr("monitor.supervise.Backoff.waits", lambda *_: itertools.repeat(3600.0))
+    tone, lose, forever = scene((500, 2)), asyncio.Event(), asyncio.Event()
+    made = config({"hall": {}, "attic": {}})
+    steps = {"hall": [tone, forever], "attic": [tone, lose, SourceError("unplugged")]}
+    built, outlet, running = await gated(made, steps)
+    reloading = asyncio.create_task(built.apply(config({"hall": {}, "attic": {}}, {"high": EVENTS["high"]})))
+    await outlet.waiting.wait()
+    lose.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not running.done()
+    outlet.gate.set()
+    await reloading
+    built.stop()
+    await finish(outlet, running)
+    assert paired(outlet.events)
+
+
+async def test_an_end_that_is_being_told_when_a_reload_takes_its_source_out_is_told_once(monkeypatch):
+    monkeypatch.setattr("monitor.supervise.Backoff.waits", lambda *_: itertools.repeat(3600.0))
+    tone, lose, forever = scene((500, 2)), asyncio.Event(), asyncio.Event()
+    made = config({"hall": {}, "attic": {}})
+    steps = {"hall": [tone, forever], "attic": [tone, lose, SourceError("unplugged")]}
+    built, outlet, running = await gated(made, steps)
+    lose.set()
+    await outlet.waiting.wait()
+    reloading = asyncio.create_task(built.apply(config({"hall": {}})))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    outlet.gate.set()
+    await reloading
+    assert ("attic", "low", "end", "source_lost") in outlet.told()
+    built.stop()
+    await finish(outlet, running)
+    assert paired(outlet.events)
+
+
+async def test_a_stop_in_the_middle_of_a_reload_still_ends_everything():
+    tone, forever = scene((500, 2)), asyncio.Event()
+    steps = {"hall": [tone, forever], "attic": [tone, forever]}
+    built, outlet, running = await gated(config({"hall": {}}), steps)
+    reloading = asyncio.create_task(built.apply(config({"attic": {}})))
+    await outlet.waiting.wait()
+    built.stop()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await finish(outlet, running)
+    await reloading
+    assert paired(outlet.events)
+
+
+async def test_memory_stays_flat_while_scoring_is_slower_than_the_sound():
+    import tracemalloc
+
+    sound, forever, stuck = scene((None, 0.25)), asyncio.Event(), asyncio.Event()
+
+    def endless():
+        for number in itertools.count():
+            if number == 200:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+            if number == 3000:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+                played.set()
+                yield forever
+            yield sound.copy()
+
+    sizes, played = [], asyncio.Event()
+    made = config({"hall": {}})
+    built, _, registry = await pipeline(made, open_source=live(endless()))
+    scored = built._scorer.score
+
+    async def hanging(windows):
+        await stuck.wait()
+        return await scored(windows)
+
+    built._scorer.score = hanging
+    tracemalloc.start()
+    running = asyncio.create_task(built.run())
+    try:
+        async with asyncio.timeout(60):
+            await played.wait()
+    finally:
+        tracemalloc.stop()
+    assert sizes[1] - sizes[0] < 100_000, "11 minutes of sound take no more than a minute of it"
+    dropped = {"source": "hall", "reason": "superseded"}
+    assert registry.get_sample_value("sound_monitor_windows_dropped_total", dropped) > 2900
+    stuck.set()
+    built.stop()
+    await running
