@@ -43,18 +43,22 @@ def _log_sum_exp(logits: Doubles) -> Doubles:
 class Head:
     """Scores of all events for a batch of embeddings."""
 
-    prototypes: FloatArray
+    prototypes: Doubles
     """Shape (events, D): the mean of each event's prompts, at unit length; zeros where it has none."""
-    negatives: tuple[FloatArray, ...]
-    """Per event, shape (its negatives, D)."""
-    background: FloatArray
+    negatives: Doubles
+    """Shape (N, D): those of the first event that has some, then those of the next."""
+    negatives_of: Mapping[int, int]
+    """Of the events that have some, by position: the first of its rows."""
+    background: Doubles
     """Shape (background prompts, D)."""
     logit_scale: float
     heard: Mapping[int, tuple[AudioPrototype, float]] = field(default_factory=dict)
     """Of the events with examples, by position, with its weight beside the prompts', 0..1."""
     unrelated_logit: float = 0.0
     """What the background's phrases come to together, on the mean of unrelated sounds."""
-    exclusive: tuple[FloatArray, ...] | None = None
+    undescribed: tuple[int, ...] = ()
+    """Events, by position, that have neither prompts nor examples."""
+    exclusive: tuple[Doubles, ...] | None = None
     """Per event, shape (its prompts, D), where scoring is exclusive."""
 
     @classmethod
@@ -71,18 +75,25 @@ class Head:
         `unrelated`, shape (M, D), is what the examples were held against.
         """
 
-        def rows(texts: Sequence[str]) -> FloatArray:
+        def rows(texts: Sequence[str]) -> Doubles:
             dimension = len(next(iter(embedded.values())))
-            return np.array([embedded[text] for text in texts], np.float32).reshape(len(texts), dimension)
+            return np.array([embedded[text] for text in texts], np.float64).reshape(len(texts), dimension)
 
         events = list(config.events.values())
+        counts = [len(event.negatives) for event in events]
         background = rows(config.background)
         prompts = tuple(rows(event.prompts) for event in events)
         plain = cls(
-            prototypes=normalise(np.stack([vectors.sum(axis=0) for vectors in prompts])),
-            negatives=tuple(rows(event.negatives) for event in events),
+            prototypes=normalise(np.stack([vectors.sum(axis=0) for vectors in prompts])).astype(np.float64),
+            negatives=rows([text for event in events for text in event.negatives]),
+            negatives_of={index: sum(counts[:index]) for index, count in enumerate(counts) if count},
             background=background,
             logit_scale=logit_scale,
+            undescribed=tuple(
+                index
+                for index, (name, event) in enumerate(config.events.items())
+                if not event.prompts and name not in (heard or ())
+            ),
             exclusive=prompts if config.scoring == "exclusive" else None,
         )
         if not heard or unrelated is None or plain.exclusive is not None:
@@ -124,21 +135,17 @@ class Head:
         for index, (prototype, weight) in self.heard.items():
             audible = self.unrelated_logit + self.logit_scale * prototype.evidence(embeddings)
             positive[:, index] = (1.0 - weight) * positive[:, index] + weight * audible
-        undescribed = [
-            index
-            for index, vector in enumerate(self.prototypes)
-            if index not in self.heard and not vector.any()
-        ]
-        positive[:, undescribed] = -np.inf
+        positive[:, list(self.undescribed)] = -np.inf
         against = np.repeat(background[:, None], positive.shape[1], axis=1)
-        for index, vectors in enumerate(self.negatives):
-            if len(vectors):
-                against[:, index] = np.logaddexp(against[:, index], _log_sum_exp(scaled @ vectors.T))
+        if self.negatives_of:
+            having, firsts = list(self.negatives_of), list(self.negatives_of.values())
+            theirs = np.logaddexp.reduceat(scaled @ self.negatives.T, firsts, axis=1)
+            against[:, having] = np.logaddexp(against[:, having], theirs)
         # In the logarithm, so that neither large scales overflow nor small scores lose digits.
         probabilities: FloatArray = np.exp(positive - np.logaddexp(positive, against))
         return probabilities.astype(np.float32)
 
-    def _exclusive(self, embeddings: FloatArray, prompts: tuple[FloatArray, ...]) -> FloatArray:
+    def _exclusive(self, embeddings: FloatArray, prompts: tuple[Doubles, ...]) -> FloatArray:
         logits = embeddings.astype(np.float64) @ np.concatenate(prompts).T * self.logit_scale
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save
 
 from monitor.encoders import compact
 from monitor.encoders.compact import CompactEncoder
+from monitor.encoders.compact_net import unit
 from monitor.types import Window
 from training.clips import ESC_LABELS, Clip, esc_clips, label_text, samples_of
 from training.leftout import LEFT_OUT
-from training.net import unit
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "monitor" / "encoders" / "weights"
@@ -103,10 +103,8 @@ def teacher_table(shared: Path, clips: list[Clip], encoder: CompactEncoder) -> N
     for clip in clips:
         narrow = soxr.resample(samples_of(clip.path)[: 5 * RATE], RATE, 32000)
         rows.append(teacher(teacher.spectrogram(torch.from_numpy(narrow)[None]))[0][0])
-    power = torch.exp(
-        encoder._evidence_power * torch.nn.functional.logsigmoid(torch.from_numpy(np.stack(rows)))
-    )
-    evidence = unit(power * encoder._prior**-encoder._prior_power).numpy()
+    power = np.exp(-encoder._evidence_power * np.logaddexp(0.0, -np.stack(rows)))
+    evidence = unit(power * encoder._debias)
     for form in FORMS:
         prompts = [form.format(label_text(n)) for n in ESC_LABELS]
         text = encoder.embed_text(prompts)[:, 256:]
