@@ -192,7 +192,7 @@ def _behind_seconds(config: Config) -> float:
         for each in steadied
     )
     longest = max(each.min_on_seconds for each in config.events.values())
-    return config.windows.window_seconds + smoothing + longest + 5.0
+    return 3 * config.windows.window_seconds + smoothing + longest + 5.0
 
 
 @asynccontextmanager

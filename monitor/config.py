@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
@@ -183,6 +184,13 @@ class Config(Section):
     def smoothing_of(self, event: str) -> EmaSmoothing | MedianSmoothing | NoSmoothing:
         """Return the smoothing in force for an event."""
         return self.events[event].smoothing or self.smoothing
+
+    def gate_of(self, event: str) -> float:
+        """Return the level in dBFS below which an event scores 0."""
+        rules = self.events[event]
+        if rules.level is not None:
+            return -math.inf
+        return self.windows.min_level_dbfs if rules.min_level_dbfs is None else rules.min_level_dbfs
 
     def listens(self, source: str, event: str) -> bool:
         """Tell whether an event is listened for on a source."""

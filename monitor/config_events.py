@@ -29,10 +29,13 @@ SmoothingSeconds = Annotated[Number, Between(0, 3600)]
 
 
 class EmaSmoothing(Section):
-    """Exponential moving average; its step response reaches 63 % after `seconds`."""
+    """Exponential moving average, quicker to rise than to fall."""
 
     method: Literal["ema"] = "ema"
-    seconds: SmoothingSeconds = 0.75
+    seconds: SmoothingSeconds = 0.4
+    """63 % of the way to a higher score takes this long."""
+    fall_seconds: SmoothingSeconds = 1.5
+    """63 % of the way to a lower score takes this long; the same as `seconds` makes it a plain average."""
 
 
 class MedianSmoothing(Section):

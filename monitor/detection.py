@@ -1,4 +1,4 @@
-"""One source's path from scores to events: level gate, smoothing, state machines."""
+"""One source's path from scores to events: level gate, smoothing, state machines, dates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from monitor.activity import ActivityMachine, Ended, Rule, Started
 from monitor.config import Config
+from monitor.dating import Dater, Past
 from monitor.levels import level_score
 from monitor.schedule import Schedule
 from monitor.smoothing import Smoother
@@ -34,16 +35,14 @@ class Detector:
         self._due = np.ones(len(self._names), dtype=bool)
         self._detects = self._listens
         self._is_level = np.array([event.level is not None for event in config.events.values()])
-        gate = config.windows.min_level_dbfs
-        gates = [
-            gate if event.min_level_dbfs is None else event.min_level_dbfs for event in config.events.values()
-        ]
-        self._gates = np.where(self._is_level, -np.inf, gates)
+        self._gates = np.array([config.gate_of(name) for name in self._names])
         self._on = np.array([event.on_threshold for event in config.events.values()], dtype=np.float32)
         self._smoother = Smoother(
             [config.smoothing_of(name) for name in self._names], config.windows.hop_seconds
         )
         self._machines = [ActivityMachine(Rule.of(event)) for event in config.events.values()]
+        self._daters = [Dater(config, name) for name in self._names]
+        self._past = Past(len(self._names), config.windows.hop_seconds)
         self._ids: dict[int, str] = {}
         self._raw = np.zeros(len(self._names), dtype=np.float32)
         self._smooth = np.zeros(len(self._names), dtype=np.float32)
@@ -64,6 +63,7 @@ class Detector:
             np.float32
         )
         self._smooth = self._smoother.update(self._raw, elapsed)
+        self._past.add(scores.end_time, self._raw)
         for index, machine in enumerate(self._machines):
             if machine.idle and self._smooth[index] < self._on[index]:
                 continue
@@ -107,6 +107,7 @@ class Detector:
         at = time if time is not None else self._last_time or 0.0
         ended = [(index, machine.end(at, reason)) for index, machine in enumerate(self._machines)]
         self._smoother.reset()
+        self._past.forget()
         self._raw[:] = 0.0
         self._smooth[:] = 0.0
         self._last_time = None
@@ -117,13 +118,15 @@ class Detector:
 
         An event whose rules and words are unchanged keeps its occurrence, id and smoothed score.
         """
-        events = []
+        events, kept = [], []
         old_index = {name: index for index, name in enumerate(previous._names)}
         for name, index in old_index.items():
             machine = previous._machines[index]
             if name in self._names and self._same(previous, name):
                 own = self._names.index(name)
+                kept.append((own, index))
                 self._machines[own] = machine
+                self._daters[own] = previous._daters[index]
                 self._smoother.adopt(own, previous._smoother, index)
                 self._raw[own] = previous._raw[index]
                 self._smooth[own] = previous._smooth[index]
@@ -133,6 +136,8 @@ class Detector:
                 change = machine.end(previous._last_time or 0.0, Reason.RELOAD)
                 if change is not None:
                     events.append(previous._event(index, change))
+        if kept:
+            self._past.adopt(previous._past, kept)
         self._last_time = previous._last_time
         return events
 
@@ -153,14 +158,15 @@ class Detector:
                 raw=float(self._raw[index]),
                 smooth=float(self._smooth[index]),
                 active=self._machines[index].active,
-                since=self._machines[index].started_at,
+                since=self._daters[index].started_at,
                 enabled=self._switches.on(self._source, name),
             )
             for index, name in enumerate(self._names)
             if self._listens[index]
         ]
 
-    def _event(self, index: int, change: Started | Ended) -> Event:
+    def _event(self, index: int, decided: Started | Ended) -> Event:
+        change = self._daters[index].date(decided, *self._past.of(index))
         threshold = float(self._config.events[self._names[index]].on_threshold)
         if isinstance(change, Started):
             self._ids[index] = self._new_id()

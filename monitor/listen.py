@@ -17,19 +17,23 @@ from rich.text import Text
 
 from monitor.config import Config
 from monitor.metrics import Metrics
+from monitor.nearest import Nearest
 from monitor.pipeline import Outlet, Pipeline
 from monitor.scoring import Scorer
-from monitor.types import Activity, Event, Phase, Scores
+from monitor.types import Activity, Event, FloatArray, Phase, Scores, Window
 
 _BAR_CELLS = 30
+_WORDS_CELLS = 36
 _QUIET_DBFS, _LOUD_DBFS = -80.0, 0.0
 
 
 class Screen(Outlet):
     """The latest of every source, drawn on demand: an outlet that keeps nothing else."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, nearest: Nearest) -> None:
         self._config = config
+        self._nearest = nearest
+        self._embeddings: dict[str, FloatArray] = {}
         self._levels = dict.fromkeys(config.sources, -math.inf)
         self._online = dict.fromkeys(config.sources, False)
         self._activities: dict[str, Sequence[Activity]] = {}
@@ -42,6 +46,10 @@ class Screen(Outlet):
     def source_changed(self, source: str, online: bool) -> None:
         """Show whether the source is there."""
         self._online[source] = online
+
+    def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
+        """Keep the newest sound, to tell what it is most like."""
+        self._embeddings.update(zip((window.source for window in windows), embeddings, strict=True))
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
         """Show the newest scores."""
@@ -58,8 +66,12 @@ class Screen(Outlet):
         table = Table(title=f"{name}   {heard}", title_justify="left", box=None, pad_edge=False)
         table.add_column("event")
         table.add_column("smoothed, | is the threshold")
-        for column in ("score", "raw", "to go"):
+        for column in ("score", "raw", "margin"):
             table.add_column(column, justify="right")
+        table.add_column("most like", no_wrap=True, overflow="ellipsis", max_width=_WORDS_CELLS)
+        embedding = self._embeddings.get(name)
+        words = self._nearest.of(embedding) if embedding is not None else ("",) * len(self._config.events)
+        likest = dict(zip(self._config.events, words, strict=True))
         for activity in self._activities.get(name, ()):
             on = self._config.events[activity.event].on_threshold
             table.add_row(
@@ -67,7 +79,8 @@ class Screen(Outlet):
                 bar(activity.smooth, on),
                 f"{activity.smooth:.2f}",
                 f"{activity.raw:.2f}",
-                "heard" if activity.active else f"{on - activity.smooth:+.2f}",
+                f"{'heard ' if activity.active else ''}{activity.smooth - on:+.2f}",
+                Text(likest[activity.event]),
                 style="bold green" if activity.active else "",
             )
         return table
@@ -95,9 +108,10 @@ def describe(event: Event) -> str:
 
 async def listen(config: Config) -> None:
     """Show until interrupted, or until every source has ended."""
-    screen = Screen(config)
     scorer = Scorer()
-    scorer.use(await scorer.prepare(config))
+    prepared = await scorer.prepare(config)
+    scorer.use(prepared)
+    screen = Screen(config, Nearest.build(config, prepared.texts, prepared.head))
     pipeline = Pipeline(config, scorer, screen, Metrics(CollectorRegistry(), config))
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, pipeline.stop)
     try:

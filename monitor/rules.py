@@ -168,8 +168,10 @@ def _end(config: Config, event: str) -> str:
 def _smoothing(config: Config, event: str) -> str:
     hop_seconds = config.windows.hop_seconds
     match config.smoothing_of(event):
-        case EmaSmoothing(seconds=seconds) if seconds > 0.0:
-            return f"smoothed by an average over {seconds:g} s ({_windows(seconds / hop_seconds)})"
+        case EmaSmoothing(seconds=rise, fall_seconds=fall) if rise == fall > 0.0:
+            return f"smoothed by an average over {rise:g} s ({_windows(rise / hop_seconds)})"
+        case EmaSmoothing(seconds=rise, fall_seconds=fall) if rise > 0.0 or fall > 0.0:
+            return f"smoothed by an average that rises over {rise:g} s and falls over {fall:g} s"
         case MedianSmoothing(seconds=seconds):
             length = median_length(seconds, hop_seconds)
             return f"smoothed by the median of {_windows(length)} ({length * hop_seconds:g} s)"

@@ -26,16 +26,18 @@ def median_length(seconds: float, hop_seconds: float) -> int:
 
 
 class Smoother:
-    """Starts from 0 everywhere, so that the first window alone can't fire."""
+    """Starts from 0 everywhere."""
 
     def __init__(self, methods: Sequence[Method], hop_seconds: float) -> None:
         self._hop_seconds = hop_seconds
+        # Of rising and of falling.
         self._time_constants = [
-            method.seconds if isinstance(method, EmaSmoothing) else 0.0 for method in methods
+            (method.seconds, method.fall_seconds) if isinstance(method, EmaSmoothing) else (0.0, 0.0)
+            for method in methods
         ]
-        self._weights = np.ones(len(methods), dtype=np.float32)
+        self._weights: FloatArray = np.ones((len(methods), 2), dtype=np.float32)
         self._weighted_for: float | None = None
-        self._ema = np.zeros(len(methods), dtype=np.float32)
+        self._ema: FloatArray = np.zeros(len(methods), dtype=np.float32)
         lengths = [
             median_length(method.seconds, hop_seconds) if isinstance(method, MedianSmoothing) else 0
             for method in methods
@@ -51,9 +53,11 @@ class Smoother:
         """
         elapsed = self._hop_seconds if elapsed_seconds is None else round(max(elapsed_seconds, 0.0), 4)
         if elapsed != self._weighted_for:
-            self._weights = np.array([ema_weight(elapsed, tau) for tau in self._time_constants], np.float32)
+            pairs = [[ema_weight(elapsed, tau) for tau in pair] for pair in self._time_constants]
+            self._weights = np.array(pairs, dtype=np.float32).reshape(-1, 2)
             self._weighted_for = elapsed
-        self._ema = (1.0 - self._weights) * self._ema + self._weights * values
+        weights = np.where(values > self._ema, self._weights[:, 0], self._weights[:, 1])
+        self._ema = ((1.0 - weights) * self._ema + weights * values).astype(np.float32)
         smooth = self._ema.copy()
         if self._medians:
             self._history = np.roll(self._history, 1, axis=0)

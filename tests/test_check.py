@@ -148,13 +148,20 @@ def test_rules_are_told_in_windows_and_seconds():
                 "smoothing": {"method": "median", "seconds": 2.5},
             },
             "knock": {"prompts": "knocking", "smoothing": {"method": "none"}},
+            "bell": {"prompts": "a bell", "smoothing": {"seconds": 0.75, "fall_seconds": 0.75}},
         }
     )
     assert windows_in_words(config) == (
         "2 s of sound are scored every 0.5 s; quieter than -70 dBFS counts as 0"
     )
-    # 0.75 s average: 1 - exp(-k 0.5 / 0.75) is 0.49 for k = 1 and 0.74 for k = 2: 2 s + 2 hops.
+    # 0.4 s average: 1 - exp(-k 0.5 / 0.4) is 0.71 for k = 1: 2 s + 1 hop.
     assert event_in_words(config, "dog") == (
+        "begins at 0.5; told within 2.5 s",
+        "ends below 0.35 for 1 s (3 windows)",
+        "smoothed by an average that rises over 0.4 s and falls over 1.5 s",
+    )
+    # 0.75 s average: 1 - exp(-k 0.5 / 0.75) is 0.49 for k = 1 and 0.74 for k = 2: 2 s + 2 hops.
+    assert event_in_words(config, "bell") == (
         "begins at 0.5; told within 3 s",
         "ends below 0.35 for 1 s (3 windows)",
         "smoothed by an average over 0.75 s (1.5 windows)",
@@ -178,7 +185,7 @@ def test_long_times_are_told_in_plain_numbers():
         windows={"hop_seconds": 0.1},
     )
     assert event_in_words(config, "dog")[:2] == (
-        "begins at 0.5, held for 7200 s (72001 windows in a row); told within 7202.6 s",
+        "begins at 0.5, held for 7200 s (72001 windows in a row); told within 7202.3 s",
         "ends below 0.35 for 86400 s (864001 windows)",
     )
 
@@ -205,13 +212,13 @@ def test_the_whole_report_of_a_small_configuration(tmp_path):
         "source tape: made-up sounds, seed 3; listens for every event",
         "",
         "event dog, on room, yard, tape",
-        "    begins at 0.5; told within 3 s",
+        "    begins at 0.5; told within 2.5 s",
         "    ends below 0.35 for 1 s (3 windows)",
-        "    smoothed by an average over 0.75 s (1.5 windows)",
+        "    smoothed by an average that rises over 0.4 s and falls over 1.5 s",
         "event bell, on room, tape",
-        "    begins at 0.5; told within 3 s",
+        "    begins at 0.5; told within 2.5 s",
         "    ends below 0.35 for 1 s (3 windows)",
-        "    smoothed by an average over 0.75 s (1.5 windows)",
+        "    smoothed by an average that rises over 0.4 s and falls over 1.5 s",
         "",
         DELAY_ASSUMES,
     ]

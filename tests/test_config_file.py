@@ -47,7 +47,7 @@ def test_the_least_configuration_has_defaults_for_the_rest(load):
     config = load(BASE)
     assert config.sources == {"room": MicrophoneSource()}
     assert config.events["dog"].prompts == ("a dog barking",)
-    assert config.smoothing == EmaSmoothing(seconds=0.75)
+    assert config.smoothing == EmaSmoothing(seconds=0.4, fall_seconds=1.5)
     assert config.mqtt is not None
     assert config.mqtt.port_in_force == 1883
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.evaluation.alerts import Tally, busy_spans, match, merged, tally
+from monitor.evaluation.timeline import Alert
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,10 @@ def test_alerts_are_given_to_the_occurrences_that_end_first():
 
 def test_alerts_are_told_apart_whatever_order_they_come_in():
     assert match([15.0, 10.0], [(9.0, 10.0), (14.0, 15.0)]) == [1, 0]
+
+
+def alert(started_at, decided_at, ended_at=None):
+    return Alert("dog", started_at, decided_at, ended_at)
 
 
 times = st.integers(0, 60).map(lambda halves: halves / 2)
@@ -61,7 +66,9 @@ def test_as_many_alerts_are_right_as_can_be_and_none_twice(starts, occurrences):
 
 @given(st.lists(times, max_size=8), st.lists(spans, max_size=8))
 def test_every_alert_is_right_or_false_and_right_ones_have_a_delay(starts, occurrences):
-    counted = tally([(start, start + 0.25) for start in starts], occurrences, busy_spans(occurrences, 1e3))
+    counted = tally(
+        [alert(start, start + 0.25) for start in starts], occurrences, busy_spans(occurrences, 1e3)
+    )
     assert counted.right + counted.false == len(starts)
     assert counted.occurrences == len(occurrences)
     assert len(counted.delays_seconds) == counted.right
@@ -70,7 +77,7 @@ def test_every_alert_is_right_or_false_and_right_ones_have_a_delay(starts, occur
 
 def test_a_tally_has_the_usual_shares():
     counted = tally(
-        [(1.0, 2.0), (3.0, 3.5), (30.0, 31.0)],
+        [alert(1.0, 2.0), alert(3.0, 3.5), alert(30.0, 31.0)],
         [(1.0, 3.0), (10.0, 11.0)],
         busy_spans([(1.0, 3.0), (10.0, 11.0)], 60.0),
     )
@@ -80,15 +87,27 @@ def test_a_tally_has_the_usual_shares():
 
 
 def test_delays_count_from_the_onset_to_the_decision_and_have_quantiles():
-    counted = tally([(1.0, 1.5), (11.0, 12.5)], [(1.0, 2.0), (10.0, 12.0)], [])
+    counted = tally([alert(1.0, 1.5), alert(11.0, 12.5)], [(1.0, 2.0), (10.0, 12.0)], [])
     assert counted.delays_seconds == (0.5, 2.5)
     assert counted.delay(0.5) == 1.5
     assert counted.delay(0.9) == pytest.approx(2.3)
 
 
+def test_onsets_and_offsets_are_off_by_what_was_told_less_what_was_labelled():
+    counted = tally(
+        [alert(1.25, 1.5, 2.0), alert(9.5, 11.0, 13.0), alert(30.0, 31.0, 32.0), alert(41.0, 41.5)],
+        [(1.0, 2.0), (10.0, 12.0), (40.0, 41.0)],
+        [],
+    )
+    assert counted.onset_errors_seconds == (0.25, -0.5, 1.0)
+    assert counted.offset_errors_seconds == (0.0, 1.0)
+    assert (counted.onset_error, counted.offset_error) == (0.5, 0.5)
+
+
 def test_nothing_to_hear_and_nothing_heard_has_no_shares():
     empty = Tally()
     assert (empty.recall, empty.precision, empty.f1, empty.delay(0.5)) == (None, None, None, None)
+    assert (empty.onset_error, empty.offset_error) == (None, None)
 
 
 def test_tallies_add_up():

@@ -12,10 +12,14 @@ from monitor.smoothing import Smoother, median_length
 
 scores = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60)
 methods = st.one_of(
-    st.builds(EmaSmoothing, seconds=st.floats(0, 20)),
+    st.builds(EmaSmoothing, seconds=st.floats(0, 20), fall_seconds=st.floats(0, 20)),
     st.builds(MedianSmoothing, method=st.just("median"), seconds=st.floats(0, 20)),
     st.just(NoSmoothing(method="none")),
 )
+
+
+def plain(seconds):
+    return EmaSmoothing(seconds=seconds, fall_seconds=seconds)
 
 
 def run(method, values, hop_seconds=0.5):
@@ -37,13 +41,11 @@ def test_without_smoothing_scores_pass_unchanged(values):
 @pytest.mark.parametrize("hop_seconds", [0.1, 0.25, 0.5, 1.0])
 def test_step_response_reaches_63_percent_after_the_time_constant_at_any_hop(hop_seconds):
     hops = round(2.0 / hop_seconds)
-    assert run(EmaSmoothing(seconds=2.0), [1.0] * hops, hop_seconds)[-1] == pytest.approx(
-        1 - math.exp(-1), 1e-4
-    )
+    assert run(plain(2.0), [1.0] * hops, hop_seconds)[-1] == pytest.approx(1 - math.exp(-1), 1e-4)
 
 
 def test_a_dropped_window_weighs_the_next_one_as_two_hops():
-    regular, dropped = (Smoother([EmaSmoothing(seconds=1.0)], 0.5) for _ in range(2))
+    regular, dropped = (Smoother([plain(1.0)], 0.5) for _ in range(2))
     one = np.ones(1, np.float32)
     regular.update(one)
     expected = regular.update(one)
@@ -64,16 +66,22 @@ def test_median_length_is_odd_and_near_what_was_asked(seconds, hop_seconds):
 
 
 def test_events_with_different_methods_dont_touch_each_other():
-    mixed = Smoother([EmaSmoothing(seconds=1), MedianSmoothing(method="median", seconds=1.5)], 0.5)
-    alone = Smoother([EmaSmoothing(seconds=1)], 0.5)
+    mixed = Smoother([plain(1.0), MedianSmoothing(method="median", seconds=1.5)], 0.5)
+    alone = Smoother([plain(1.0)], 0.5)
     for value in (0.2, 0.9, 0.4):
         both = mixed.update(np.array([value, 1 - value], np.float32))
         assert both[0] == alone.update(np.array([value], np.float32))[0]
 
 
 def test_reset_forgets():
-    smoother = Smoother([EmaSmoothing(seconds=1), MedianSmoothing(method="median", seconds=1.5)], 0.5)
+    smoother = Smoother([plain(1.0), MedianSmoothing(method="median", seconds=1.5)], 0.5)
     for _ in range(9):
         smoother.update(np.ones(2, np.float32))
     smoother.reset()
     assert smoother.update(np.zeros(2, np.float32)).tolist() == [0, 0]
+
+
+def test_an_average_rises_and_falls_each_with_its_own_time_constant():
+    smoothed = run(EmaSmoothing(seconds=0.5, fall_seconds=2.0), [1.0] + 4 * [0.0])
+    assert smoothed[0] == pytest.approx(1 - math.exp(-1), 1e-4)
+    assert smoothed[-1] == pytest.approx(smoothed[0] * math.exp(-1), 1e-4)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from monitor.evaluation.timeline import Alert
+
 EARLY_SECONDS = 0.5
 """An alert may start this much before the labelled onset."""
 LATE_SECONDS = 2.0
@@ -47,6 +49,10 @@ class Tally:
     """False alerts while nothing labelled sounded."""
     delays_seconds: tuple[float, ...] = field(default=())
     """From onset to the window that decided, of right alerts."""
+    onset_errors_seconds: tuple[float, ...] = field(default=())
+    """Told less labelled, of right alerts."""
+    offset_errors_seconds: tuple[float, ...] = field(default=())
+    """Told less labelled, of right alerts that ended of themselves or were ended."""
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -55,6 +61,8 @@ class Tally:
             self.false + other.false,
             self.false_event_free + other.false_event_free,
             self.delays_seconds + other.delays_seconds,
+            self.onset_errors_seconds + other.onset_errors_seconds,
+            self.offset_errors_seconds + other.offset_errors_seconds,
         )
 
     @property
@@ -77,21 +85,39 @@ class Tally:
         """Quantile of the delays, in seconds; None without any."""
         return float(np.quantile(self.delays_seconds, quantile)) if self.delays_seconds else None
 
+    @property
+    def onset_error(self) -> float | None:
+        """Median size of the onsets' errors, in seconds; None without any."""
+        return _median_size(self.onset_errors_seconds)
 
-def tally(alerts: Sequence[tuple[float, float]], occurrences: Sequence[Span], busy: Sequence[Span]) -> Tally:
-    """Judge one event's alerts, (started_at, decided_at) each, in one recording.
+    @property
+    def offset_error(self) -> float | None:
+        """Median size of the offsets' errors, in seconds; None without any."""
+        return _median_size(self.offset_errors_seconds)
+
+
+def _median_size(errors: Sequence[float]) -> float | None:
+    return float(np.median(np.abs(errors))) if errors else None
+
+
+def tally(alerts: Sequence[Alert], occurrences: Sequence[Span], busy: Sequence[Span]) -> Tally:
+    """Judge one event's alerts in one recording.
 
     `busy`: disjoint stretches in which anything labelled sounds; see `busy_spans`.
     """
-    matched = match([started for started, _ in alerts], occurrences)
-    delays, false, free = [], 0, 0
-    for (started, decided), index in zip(alerts, matched, strict=True):
-        if index is not None:
-            delays.append(decided - occurrences[index][0])
+    matched = match([alert.started_at for alert in alerts], occurrences)
+    delays, onsets, offsets, false, free = [], [], [], 0, 0
+    for alert, index in zip(alerts, matched, strict=True):
+        if index is None:
+            false += 1
+            free += not any(begin <= alert.started_at <= end for begin, end in busy)
             continue
-        false += 1
-        free += not any(begin <= started <= end for begin, end in busy)
-    return Tally(len(occurrences), len(delays), false, free, tuple(delays))
+        onset, offset = occurrences[index]
+        delays.append(alert.decided_at - onset)
+        onsets.append(alert.started_at - onset)
+        if alert.ended_at is not None:
+            offsets.append(alert.ended_at - offset)
+    return Tally(len(occurrences), len(delays), false, free, tuple(delays), tuple(onsets), tuple(offsets))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

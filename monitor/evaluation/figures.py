@@ -11,7 +11,7 @@ from monitor.config import Config
 from monitor.evaluation.alerts import Span, Tally, busy_spans, tally
 from monitor.evaluation.frames import area_under_roc, average_precision, frame_edges, frame_truth
 from monitor.evaluation.sed import ScoredFile, sed_figures
-from monitor.evaluation.timeline import Alert, Timeline, decide, local_peaks, rule_at
+from monitor.evaluation.timeline import Alert, Timeline, decide, local_peaks
 
 _SWEEP_STEPS = 200
 
@@ -120,11 +120,11 @@ def tally_at(
     config: Config, thresholds: Mapping[str, float], recordings: Sequence[Heard]
 ) -> dict[str, Tally]:
     """Decide anew with these on-thresholds, off-thresholds in proportion, and judge each event."""
-    names, busy = list(config.events), [each.busy() for each in recordings]
+    busy = [each.busy() for each in recordings]
     return {
         name: _sum(
             tally(
-                decide(rule_at(config.events[name], threshold), *each.timeline.of(names.index(name))),
+                decide(config, name, each.timeline, threshold),
                 each.spans(name),
                 occupied,
             )
@@ -163,7 +163,7 @@ def _framed(heard: Heard, window_seconds: float) -> ScoredFile:
 
 
 def _tally_told(event: str, heard: Heard) -> Tally:
-    told = [(alert.started_at, alert.decided_at) for alert in heard.alerts if alert.event == event]
+    told = [alert for alert in heard.alerts if alert.event == event]
     return tally(told, heard.spans(event), heard.busy())
 
 

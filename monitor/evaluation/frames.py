@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.dating import Times
 from monitor.evaluation.alerts import Span
-from monitor.evaluation.timeline import Times
 from monitor.types import FloatArray
 
 

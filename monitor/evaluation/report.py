@@ -16,7 +16,8 @@ from monitor.evaluation.figures import Evaluation, Figures
 ALERTS_EXPLAINED = (
     f"An alert is right if it starts between {EARLY_SECONDS:g} s before the onset and {LATE_SECONDS:g} s "
     "after the offset\nof an occurrence that has no alert yet. Delays are from the onset to the end of the "
-    "window that decided.\nQuiet hours are those in which nothing labelled sounds."
+    "window that decided;\nonset and offset of right alerts are off by so much in the median. "
+    "Quiet hours are those in which nothing labelled sounds."
 )
 SCORES_EXPLAINED = (
     "AP, AUC: smoothed score of each hop (at its window's middle) against the labels.\n"
@@ -51,6 +52,8 @@ def alert_report(evaluation: Evaluation) -> Group:
         "quiet\nfalse/h",
         "delay s\nmedian",
         "delay s\n90 %",
+        "onset\noff by s",
+        "offset\noff by s",
     )
     for name, figures in evaluation.events.items():
         table.add_row(name, *_alert_cells(figures))
@@ -77,6 +80,8 @@ def _alert_cells(figures: Figures) -> list[str]:
         _number(figures.false_per_event_free_hour, ".1f"),
         _number(alerts.delay(0.5), ".2f"),
         _number(alerts.delay(0.9), ".2f"),
+        _number(alerts.onset_error, ".2f"),
+        _number(alerts.offset_error, ".2f"),
     ]
 
 
@@ -106,6 +111,8 @@ def _alert_fields(tally: Tally) -> dict[str, Any]:
         "f1": tally.f1,
         "delay_median_seconds": tally.delay(0.5),
         "delay_p90_seconds": tally.delay(0.9),
+        "onset_error_median_seconds": tally.onset_error,
+        "offset_error_median_seconds": tally.offset_error,
     }
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monitor.dating import Times
 from monitor.errors import MonitorError
 from monitor.evaluation.alerts import Span, merged
-from monitor.evaluation.timeline import Times
 from monitor.types import FloatArray
 
 # The settings of DCASE's task 4 since 2021.

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monitor.activity import Rule, Started
 from monitor.config import Config, EventConfig
+from monitor.dating import Times
 from monitor.evaluation.rates import Rate, Tail, at_most, counted, from_logit, logit
-from monitor.evaluation.timeline import Timeline, Times, decide, local_peaks, rule_at
+from monitor.evaluation.timeline import Timeline, changes, local_peaks, rule_at
 from monitor.types import FloatArray
 
 LOWEST, HIGHEST = 0.01, 0.999
@@ -89,7 +91,7 @@ def propose(config: Config, room: Sequence[Timeline], false_per_day: float) -> d
             on,
             math.floor(rule.off_threshold * 1e4) / 1e4,
             None if tail is None else tail.rate(on).times(24 * listeners[name]),
-            sum(len(decide(rule, *each)) for each in series),
+            sum(_starts(rule, each) for each in series),
             float(best.smooth[place, index]),
             (best.source, float(best.end_times[place])),
             wanted <= HIGHEST,
@@ -152,7 +154,11 @@ def count_alerts(config: Config, thresholds: Mapping[str, float], room: Sequence
     """Count the alerts that these on-thresholds give."""
     names = list(config.events)
     return sum(
-        len(decide(rule_at(config.events[name], threshold), *each.of(names.index(name))))
+        _starts(rule_at(config.events[name], threshold), each.of(names.index(name)))
         for name, threshold in thresholds.items()
         for each in room
     )
+
+
+def _starts(rule: Rule, series: Series) -> int:
+    return sum(isinstance(change, Started) for _, change in changes(rule, *series))

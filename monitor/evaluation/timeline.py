@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from monitor.activity import ActivityMachine, Rule, Started
+from monitor.activity import ActivityMachine, Ended, Rule, Started
 from monitor.config import Config, EventConfig
+from monitor.dating import Dater, Times, past_windows
 from monitor.detection import Detector
 from monitor.types import Activity, Event, FloatArray, Phase, Reason, Scores
-
-Times = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +98,42 @@ def local_peaks(smooth: FloatArray, reach: int = 1) -> FloatArray:
     return peaks
 
 
-def decide(rule: Rule, end_times: Times, smooth: FloatArray) -> list[tuple[float, float]]:
-    """Return (started_at, decided_at) of every alert that a rule makes of one event's smoothed scores."""
+def changes(rule: Rule, end_times: Times, smooth: FloatArray) -> Iterator[tuple[int, Started | Ended]]:
+    """Yield what a rule makes of one event's smoothed scores, each with the window that decided."""
     machine = ActivityMachine(rule)
     above = np.flatnonzero(smooth >= np.float32(rule.on_threshold))
-    alerts: list[tuple[float, float]] = []
     index = 0
     while True:
         if machine.idle:
             # Below on, an idle machine stays as it is.
             following = np.searchsorted(above, index)
             if following == len(above):
-                return alerts
+                return
             index = int(above[following])
         elif index == len(smooth):
-            return alerts
-        time = float(end_times[index])
-        change = machine.process(time, float(smooth[index]))
-        if isinstance(change, Started):
-            alerts.append((change.started_at, time))
+            return
+        change = machine.process(float(end_times[index]), float(smooth[index]))
+        if change is not None:
+            yield index, change
         index += 1
+
+
+def decide(config: Config, event: str, timeline: Timeline, on_threshold: float) -> list[Alert]:
+    """Return the alerts of one event under another on-threshold, the off-threshold in proportion."""
+    column = list(config.events).index(event)
+    end_times, smooth = timeline.of(column)
+    scores = np.where(timeline.levels_dbfs >= config.gate_of(event), timeline.raw[:, column], np.float32(0))
+    rule = rule_at(config.events[event], on_threshold)
+    dater = Dater(config, event, on_threshold)
+    alerts: list[Alert] = []
+    for index, decided in changes(rule, end_times, smooth):
+        first = max(index + 1 - past_windows(config.windows.hop_seconds), 0)
+        change = dater.date(decided, end_times[first : index + 1], scores[first : index + 1])
+        if isinstance(change, Started):
+            alerts.append(Alert(event, change.started_at, float(end_times[index])))
+        else:
+            alerts[-1] = replace(alerts[-1], ended_at=change.ended_at)
+    return alerts
 
 
 class Alerts:
