@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from monitor.fields import Between, FilePath, Number, Section, Slugs, Text, finding
+from monitor.fields import Between, FilePath, Form, Number, Section, Slugs, Text, finding
 
 Phases = Annotated[
     tuple[Literal["start", "end"], ...],
@@ -39,8 +39,19 @@ def _header(value: str) -> str:
 
 
 Url = Annotated[Text, AfterValidator(_url)]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_header)]
-HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=1000)]
+HeaderName = Annotated[
+    str,
+    Form(r"[A-Za-z0-9-]{1,64}", "is no header's name (letters, 0-9 and -)"),
+    AfterValidator(_header),
+]
+HeaderValue = Annotated[
+    str,
+    Field(max_length=1000),
+    Form(
+        r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?",
+        "is no header's value; write it in ASCII, in one line, without blanks at its ends",
+    ),
+]
 
 
 class HookConfig(Section):

@@ -27,7 +27,7 @@ def setup(config: LogConfig) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31 12:00:00 warning monitor.listening: text`; only a traceback takes more than one line."""
+    """`2026-01-31 12:00:00 warning monitor.listening: text`; only a traceback takes more lines, indented."""
 
     def __init__(self, *, in_journal: bool) -> None:
         super().__init__()
@@ -39,7 +39,8 @@ class TextFormatter(logging.Formatter):
             head = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))} {head}"
         text = f"{head}: {one_line(record.getMessage())}"
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            lines = self.formatException(record.exc_info).split("\n")
+            text += "".join(f"\n  {one_line(line)}" for line in lines)
         return text
 
 
@@ -57,4 +58,4 @@ class JsonFormatter(logging.Formatter):
             fields["event"] = record.event
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        return json.dumps(fields)

@@ -23,7 +23,7 @@ Route = tuple[str | int, ...]
 
 _MAX_DEPTH = 12
 _MAX_VALUES = 50_000
-_SECRET = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
+_SECRET = re.compile(r"pass|secret|token|credential|headers", re.IGNORECASE)
 _CONSTANTS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **{form: True for word in ("true", "yes", "on") for form in (word, word.title(), word.upper())},
