@@ -328,7 +328,7 @@ async def disk_full(world: World, dice: random.Random) -> AsyncIterator[None]:
     yield
     ballast.unlink()
     refused = any(line["message"].startswith("outbox ") for line in life.lines[since:])
-    if refused and not await life.logged("written again", since, seconds=30.0):
+    if refused and not await life.logged("nothing waits in memory only", since, seconds=30.0):
         world.ledger.problems.append("a disk that has room again isn't used")
 
 

@@ -93,9 +93,12 @@ async def daemon(folder: Path, config: dict, environment: dict[str, str] | None 
     """Run the daemon on a configuration, its state below `folder`; killed at the end if it still runs."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({"http": {"port": 0}, "state_directory": str(folder / "state"), **config}))
+    environment = dict(environment or os.environ)
+    own = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
+    environment["PYTHONPATH"] = os.pathsep.join([*own, str(Path(__file__).parent.parent)])
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "monitor", "run", str(path)),
-        env={**(environment or os.environ), "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=environment,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,
     )
