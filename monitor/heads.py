@@ -1,4 +1,7 @@
-"""From embeddings to one probability per event."""
+"""From embeddings to one probability per event.
+
+What else was tried for the formula, and with what figures: training/SCORING.md.
+"""
 
 from __future__ import annotations
 

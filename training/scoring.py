@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from monitor.activity import Started
 from monitor.config import Config, EmaSmoothing, MedianSmoothing, NoSmoothing, Smoothing
 from monitor.config_file import load_config
 from monitor.encoders.compact import CompactEncoder
-from monitor.evaluation.alerts import Tally, tally
+from monitor.evaluation.alerts import Span, Tally, tally
 from monitor.evaluation.frames import average_precision, frame_edges, frame_truth
-from monitor.evaluation.timeline import Timeline, decide, local_peaks
+from monitor.evaluation.timeline import Alert, Timeline, changes, decide, local_peaks, rule_at
 from monitor.heads import Head, prompts_of
 from monitor.smoothing import Smoother
 from monitor.types import AudioBlock
@@ -48,6 +49,7 @@ EVERYDAY = [text for line in _EVERYDAY for text in line.split("|")]
 """Competitors that a head could bring along; those with a cosine of 0.6 to a prompt don't compete with it."""
 NEAR = 0.6
 TEMPLATES = ("{}", "the sound of {}", "a recording of {}", "{} in the distance", "{} nearby")
+DATED_AT = 0.65
 PLAIN = EmaSmoothing(seconds=0.75, fall_seconds=0.75)
 
 Score = Callable[[np.ndarray], np.ndarray]
@@ -135,7 +137,7 @@ class Bench:
                 (
                     tally(
                         decide(config, event, timeline, threshold),
-                        [span for label, span in each.sound.occurrences if label == event],
+                        spans_of(each.sound, event),
                         [],
                     )
                     for each, timeline in lines
@@ -167,6 +169,41 @@ class Bench:
             f"| {held.onset_error:.2f} / {held.offset_error:.2f} |"
         )
 
+    def dates(self, threshold: float) -> Iterator[str]:
+        """Compute the lines of the table of dates: as the rules tell them, and as they are put right."""
+        config = self.config.model_copy(update={"smoothing": EmaSmoothing()})
+        lines = self.timelines(shipped(self), EmaSmoothing(), (2.0,), lambda raw: raw)
+
+        def as_told(event: str, timeline: Timeline) -> list[Alert]:
+            alerts: list[Alert] = []
+            rule = rule_at(config.events[event], threshold)
+            for index, change in changes(rule, *timeline.of(self.names.index(event))):
+                if isinstance(change, Started):
+                    alerts.append(Alert(event, change.started_at, float(timeline.end_times[index])))
+                else:
+                    alerts[-1] = replace(alerts[-1], ended_at=change.ended_at)
+            return alerts
+
+        def put_right(event: str, timeline: Timeline) -> list[Alert]:
+            return decide(config, event, timeline, threshold)
+
+        for name, alerts_of in (("when told", as_told), ("put right", put_right)):
+            cells = []
+            for kinds in (CHOOSING, HELD):
+                tallies = [
+                    tally(alerts_of(event, timeline), spans_of(each.sound, event), [])
+                    for each, timeline in lines
+                    if each.sound.kind in kinds
+                    for event in self.names
+                ]
+                total = sum(tallies, start=Tally())
+                cells.append((total.f1, total.onset_error, total.offset_error))
+            figures = [
+                " / ".join(f"{value:.{2 + (not row)}f}" for value in values)
+                for row, values in enumerate(zip(*cells, strict=True))
+            ]
+            yield f"| {name} | {' | '.join(figures)} |"
+
     def mean_precision(
         self, lines: Sequence[tuple[Heard, Timeline]], kinds: Sequence[str], window_seconds: float
     ) -> float:
@@ -177,7 +214,7 @@ class Bench:
             truth = [
                 frame_truth(
                     frame_edges(timeline.end_times, window_seconds, each.seconds),
-                    [span for label, span in each.sound.occurrences if label == name],
+                    spans_of(each.sound, name),
                 )
                 for each, timeline in chosen
             ]
@@ -185,6 +222,11 @@ class Bench:
             values.append(average_precision(np.concatenate(truth), scores))
         known = [value for value in values if value is not None]
         return sum(known) / len(known)
+
+
+def spans_of(sound: Sound, event: str) -> list[Span]:
+    """When an event sounds."""
+    return [span for label, span in sound.occurrences if label == event]
 
 
 def candidates(lines: Sequence[tuple[Heard, Timeline]], kinds: Sequence[str], count: int = 40) -> list[float]:
@@ -321,6 +363,13 @@ def main() -> None:
     print("\n" + head.format("window and smoothing"))
     for name, smoothing, windows, mix in times():
         print(bench.row(name, shipped(bench), smoothing, windows, mix), flush=True)
+    print(
+        f"\n| dates, choosing / held, threshold {DATED_AT} | F1 | onset off by s | offset off by s |\n"
+        + "|---" * 4
+        + "|"
+    )
+    for line in bench.dates(DATED_AT):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
