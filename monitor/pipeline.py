@@ -8,9 +8,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from monitor import sources
 from monitor.batching import Batcher
 from monitor.config import Config
 from monitor.detection import Detector
@@ -18,7 +20,7 @@ from monitor.errors import MonitorError
 from monitor.listening import Listener, OpenSource, cancel
 from monitor.metrics import Metrics
 from monitor.scoring import Prepared, Scorer
-from monitor.sources import open_source
+from monitor.sources.sharing import Captures
 from monitor.status import RECENT_EVENTS, SourceStatus
 from monitor.switches import NOTHING_OFF, Switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Reason, Scores, Window
@@ -72,7 +74,7 @@ class Pipeline:
         *,
         switches: Switches = NOTHING_OFF,
         lossless: bool = False,
-        open_source: OpenSource = open_source,
+        open_source: OpenSource | None = None,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
@@ -82,7 +84,7 @@ class Pipeline:
         self._metrics = metrics
         self.switches = switches.within(config)
         self._lossless = lossless
-        self._open_source = open_source
+        self._open_source = open_source or partial(sources.open_source, captures=Captures())
         self._clock = clock
         self._new_id = new_id
         self._batcher = Batcher(config.encoder.max_batch)

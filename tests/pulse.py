@@ -28,7 +28,8 @@ pcm.%(room)s_mic { type pulse device %(room)s.monitor hint { description "%(room
 class Pulse:
     """One running server."""
 
-    def __init__(self, directory: Path, rooms: Sequence[str]) -> None:
+    def __init__(self, directory: Path, rooms: Sequence[str], channels: int) -> None:
+        self._channels = channels
         self._directory = directory
         self._players: list[subprocess.Popen[bytes]] = []
         self._modules: dict[str, str] = {}
@@ -77,7 +78,7 @@ class Pulse:
             "module-null-sink",
             f"sink_name={room}",
             "rate=48000",
-            "channels=1",
+            f"channels={self._channels}",
             "norewinds=1",
             properties,
         )
@@ -134,14 +135,14 @@ class Pulse:
 
 
 @contextmanager
-def pulse_server(rooms: Sequence[str] = ("room",)) -> Iterator[Pulse]:
+def pulse_server(rooms: Sequence[str] = ("room",), channels: int = 1) -> Iterator[Pulse]:
     """Run a server; skips the test where PulseAudio or a player isn't installed."""
     for program in ("pulseaudio", "pactl", "paplay"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     # Not pytest's folder: a socket's path is limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="pulse-", ignore_cleanup_errors=True) as directory:
-        pulse = Pulse(Path(directory), rooms)
+        pulse = Pulse(Path(directory), rooms, channels)
         try:
             yield pulse
         finally:

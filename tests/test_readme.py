@@ -54,7 +54,8 @@ def test_every_command_of_the_table_exists_and_none_is_missing():
 
 def test_the_configurations_shown_are_valid(tmp_path):
     (tmp_path / "mqtt-password").write_text("secret\n")
-    whole = {"sources": {"kitchen": {"type": "microphone"}}, "events": {"kettle": "a kettle whistling"}}
+    events = {"kettle": "a kettle whistling", "smoke_alarm": "a smoke alarm beeping"}
+    whole = {"sources": {"kitchen": {"type": "microphone"}}, "events": events}
     shown = [yaml.safe_load(block) for block in blocks("yaml")]
     assert len(shown) >= 2
     for index, block in enumerate(shown):

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from monitor.config import SourceConfig
+    from monitor.sources.sharing import Captures
     from monitor.types import Source
 
 
-def open_source(name: str, config: SourceConfig, rate_hz: int) -> Source:
-    """Return a source of mono audio at rate_hz; entering it opens it, and may raise SourceError."""
+def open_source(name: str, config: SourceConfig, rate_hz: int, captures: Captures | None = None) -> Source:
+    """Return a source of mono audio at rate_hz; entering it opens it, and may raise SourceError.
+
+    Microphones that are given the same `captures` share their devices.
+    """
     # Imported here because the capture helper passes through this module and must start quickly.
     from monitor.config import (  # noqa: PLC0415
         DemoSource,
@@ -24,10 +28,11 @@ def open_source(name: str, config: SourceConfig, rate_hz: int) -> Source:
     from monitor.sources.file import Recording  # noqa: PLC0415
     from monitor.sources.microphone import Microphone  # noqa: PLC0415
     from monitor.sources.pcm import Pcm  # noqa: PLC0415
+    from monitor.sources.sharing import Captures  # noqa: PLC0415
 
     match config:
         case MicrophoneSource():
-            return Microphone(name, config, rate_hz)
+            return Microphone(name, config, rate_hz, captures or Captures())
         case FileSource():
             return Recording(name, config, rate_hz)
         case DemoSource():

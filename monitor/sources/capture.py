@@ -95,13 +95,11 @@ def serve(request: dict[str, Any], connection: socket.socket, parent_gone: threa
         _answer(connection, {"inputs": [each.to_json() for each in inputs]})
         return
     device = match(request["device"], inputs)
-    channel = request["channel"]
-    if channel > device.channels:
-        raise SourceError(f"device {device.name!r} has {device.channels} channels: there is no {channel}")
-    rate_hz = _rate(sounddevice, device, channel, request["rate_hz"])
+    channels = min(request["channels"], device.channels)
+    rate_hz = _rate(sounddevice, device, channels, request["rate_hz"])
     frames = max(1, round(request["block_seconds"] * rate_hz))
     slots = max(4, round(request["ring_seconds"] * rate_hz / frames))
-    ring = Ring(slots, frames * channel * SAMPLE_BYTES)
+    ring = Ring(slots, frames * channels * SAMPLE_BYTES)
 
     def callback(data: Any, frames: int, _times: Any, status: Any) -> None:
         ring.fill(data, frames, status.input_overflow, time.monotonic())
@@ -109,7 +107,7 @@ def serve(request: dict[str, Any], connection: socket.socket, parent_gone: threa
     try:
         stream = sounddevice.RawInputStream(
             device=device.index,
-            channels=channel,
+            channels=channels,
             samplerate=rate_hz,
             blocksize=frames,
             dtype="float32",
@@ -122,7 +120,7 @@ def serve(request: dict[str, Any], connection: socket.socket, parent_gone: threa
             f"device {device.name!r} can't be opened ({_reason(error)}): "
             "is it unplugged, or held by another program?"
         ) from None
-    opened = Opened(device.name, rate_hz, channel, frames)
+    opened = Opened(device.name, rate_hz, channels, device.channels, frames)
     _answer(connection, {"opened": asdict(opened)})
     try:
         while stream.active and not parent_gone.is_set():

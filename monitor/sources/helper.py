@@ -37,6 +37,9 @@ class Opened:
     name: str
     rate_hz: int
     channels: int
+    """How many are open, the first ones."""
+    device_channels: int
+    """How many there are."""
     block_frames: int
 
     @property
