@@ -13,6 +13,7 @@ from pathlib import Path
 
 from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_mapping, takes_overlays
+from monitor.arguments_past import add_commands
 from monitor.errors import ConfigError, MonitorError
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -242,6 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     takes_config(tail)
     tail.add_argument("--json", action="store_true", help="print a JSON object per message")
+    add_commands(command)
     return parser
 
 

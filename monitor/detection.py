@@ -13,7 +13,7 @@ from monitor.levels import level_score
 from monitor.schedule import Schedule
 from monitor.smoothing import Smoother
 from monitor.switches import Switches
-from monitor.types import Activity, Event, Phase, Reason, Scores
+from monitor.types import Activity, Event, FloatArray, Phase, Reason, Scores
 
 
 class Detector:
@@ -52,6 +52,11 @@ class Detector:
     def quietest_dbfs(self) -> float:
         """The level below which no event of this source is scored by the model."""
         return float(self._gates[self._detects & ~self._is_level].min(initial=0.0))
+
+    @property
+    def smooth(self) -> FloatArray:
+        """What the newest scores were smoothed to, shape (events,)."""
+        return self._smooth
 
     def process(self, scores: Scores) -> list[Event]:
         """Take the newest scores and return what began or ended with them."""

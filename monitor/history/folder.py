@@ -6,16 +6,16 @@ import contextlib
 import fcntl
 import math
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.history.segment import EVENTS, ROWS, Segment, erase, file_of, remove, size_of
+from monitor.history.segment import EVENTS, ROWS, Segment, erase, file_of, read_kind, remove, size_of
 from monitor.history.told import read_events
-from monitor.history.values import HistoryError
+from monitor.history.values import HistoryError, Kind
 
 HOUR_SECONDS = 3600
 _NAME = "%Y%m%dT%H%M%S.%fZ"
@@ -75,6 +75,21 @@ class Folder:
             segment = Segment.open(place.stem)
             if segment is not None:
                 yield segment
+
+    def count(
+        self, since: float = -math.inf, until: float = math.inf, sources: Collection[str] | None = None
+    ) -> int:
+        """Count those segments."""
+        return len(self.places(since, until, sources))
+
+    def newest_kind(self) -> Kind:
+        """Return what was heard last; raises HistoryError where nothing was."""
+        for place in reversed(self.places()):
+            kind = read_kind(place.stem)
+            if kind is not None:
+                return kind
+        says = f"{str(self.path)!r} holds no history; set `history: {{}}` in the configuration, and listen"
+        raise HistoryError(says)
 
     def events(
         self, since: float = -math.inf, until: float = math.inf, sources: Collection[str] | None = None
@@ -155,8 +170,3 @@ def _began(name: str) -> float | None:
         return datetime.strptime(name, _NAME).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
-
-
-def encoders_of(segments: Sequence[Segment]) -> list[str]:
-    """List the encoders' identities, that of the newest segment last."""
-    return list(dict.fromkeys(segment.kind.encoder for segment in reversed(segments)))[::-1]

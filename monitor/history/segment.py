@@ -4,7 +4,7 @@ Plain files, because they measured best. 36,000 windows of 783 numbers, appended
 source does, then scored against eight prompts, on one thread of a busy machine:
 
     format                        append (CPU)   bytes a window   read and score, cold / warm   installs
-    this                               6.0 us           1,590               1.21 / 0.88 s            -
+    this                               6.0 us           1,594               1.21 / 0.88 s            -
     SQLite, a row a window            34.7 us           2,069               1.36 / 0.72 s            -
     Arrow stream, a batch a window    28.7 us           1,856               3.52 / 3.13 s       170 MB
     Parquet by the hour               24.8 us           1,583               2.22 / 1.99 s       170 MB
@@ -14,7 +14,7 @@ source does, then scored against eight prompts, on one thread of a busy machine:
 Parquet and Lance lose what isn't committed yet (a commit of Lance takes 5 ms and leaves a version behind), so
 they would need a second, crash-safe format for the newest minutes; compression saves a tenth.
 
-`<name>.rows`     a line of JSON (`Kind`), then a record of 24 bytes a window, little-endian
+`<name>.rows`     a line of JSON (`Kind`), then a record of 28 bytes a window, little-endian
 `<name>.vectors`  the embeddings, float16, in the order of the rows that have one
 `<name>.events`   a line of JSON for each start and end
 
@@ -34,14 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.history.told import erase_events
-from monitor.history.values import Kind, Rows
+from monitor.history.values import HalfArray, Kind, Rows
 
 ROWS, VECTORS, EVENTS = ".rows", ".vectors", ".events"
+_UNFINISHED = ".head"
 
 _ROW = np.dtype(
-    [("end_time", "<f8"), ("level_dbfs", "<f4"), ("vector", "<i4"), ("flags", "<u4"), ("check", "<u4")]
+    [("end_time", "<f8"), ("level_dbfs", "<f8"), ("vector", "<i4"), ("flags", "<u4"), ("check", "<u4")]
 )
-_CHECKED_BYTES = 20
+_CHECKED_BYTES = 24
 _BEGINS, _ERASED = 1, 2
 _BLOCK_ROWS = 1024
 
@@ -54,16 +55,16 @@ class SegmentWriter:
         self.stem = stem
         self.kind = kind
         self._vectors_written = 0
-        header = kind.header()
-        self.bytes = len(header)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._vectors = os.open(file_of(stem, VECTORS), flags, 0o600)
         try:
-            self._rows = os.open(file_of(stem, ROWS), flags, 0o600)
+            self._rows = os.open(file_of(stem, _UNFINISHED), flags, 0o600)
+            _write_all(self._rows, kind.header())
+            # Whatever is a segment by its name has a head.
+            file_of(stem, _UNFINISHED).rename(file_of(stem, ROWS))
         except OSError:
             os.close(self._vectors)
             raise
-        _write_all(self._rows, header)
 
     def append(self, heard: Rows) -> None:
         """Write windows; those without an embedding take a row only."""
@@ -80,7 +81,6 @@ class SegmentWriter:
         _write_all(self._vectors, vectors.tobytes())
         _write_all(self._rows, rows.tobytes())
         self._vectors_written += len(vectors)
-        self.bytes += vectors.nbytes + rows.nbytes
 
     def sync(self) -> None:
         """Have what was appended on the disk, so that a power cut leaves it there."""
@@ -151,23 +151,31 @@ class Segment:
         with self._vectors_path.open("rb") as vectors:
             return sum(not self._intact(row, vectors.fileno()) for row in self._rows)
 
-    def blocks(self, rows: int = _BLOCK_ROWS) -> Iterator[Rows]:
-        """Read the windows, at most so many at once."""
+    def blocks(self, rows: int = _BLOCK_ROWS, *, quiet: bool = True) -> Iterator[Rows]:
+        """Read the windows, at most so many at once; without `quiet`, those that have an embedding."""
+        wanted = self._rows if quiet else self._rows[self._rows["vector"] >= 0]
         with self._vectors_path.open("rb", buffering=0) as vectors:
-            for first in range(0, len(self._rows), rows):
-                part = self._rows[first : first + rows]
-                full = part["vector"] >= 0
-                embeddings = np.zeros((len(part), self.kind.dimension), dtype="<f2")
-                if full.any():
-                    # Vectors stand in the order of their rows, and only a segment's beginning is ever erased.
-                    start, count = int(part["vector"][full][0]), int(full.sum())
-                    wanted = count * self._vector_bytes
-                    data = os.pread(vectors.fileno(), wanted, start * self._vector_bytes)
-                    read = np.frombuffer(data.ljust(wanted, b"\0"), dtype="<f2")
-                    embeddings[full] = read.reshape(count, self.kind.dimension)
+            for first in range(0, len(wanted), rows):
+                part = wanted[first : first + rows]
                 yield Rows(
-                    part["end_time"], part["level_dbfs"], (part["flags"] & _BEGINS).astype(bool), embeddings
+                    part["end_time"],
+                    part["level_dbfs"],
+                    (part["flags"] & _BEGINS).astype(bool),
+                    self._embeddings(part["vector"], vectors.fileno()),
                 )
+
+    def _embeddings(self, places: NDArray[np.int32], vectors: int) -> HalfArray:
+        full = places >= 0
+        count = int(full.sum())
+        # They stand in the order of their rows, and only a segment's beginning is ever erased.
+        start, length = int(places[full][0]) if count else 0, count * self._vector_bytes
+        data = os.pread(vectors, length, start * self._vector_bytes).ljust(length, b"\0")
+        read = np.frombuffer(data, dtype="<f2").reshape(count, self.kind.dimension)
+        if count == len(places):
+            return read
+        spread = np.zeros((len(places), self.kind.dimension), dtype="<f2")
+        spread[full] = read
+        return spread
 
 
 def erase(stem: Path, before: float) -> int:
@@ -220,7 +228,7 @@ def _read_rows(file: IO[bytes]) -> tuple[Kind | None, NDArray[np.void], int]:
 
 def remove(stem: Path) -> None:
     """Delete a segment's files; the rows first, which make it one."""
-    for suffix in (ROWS, VECTORS, EVENTS):
+    for suffix in (ROWS, VECTORS, EVENTS, _UNFINISHED):
         file_of(stem, suffix).unlink(missing_ok=True)
 
 

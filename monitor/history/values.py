@@ -63,7 +63,7 @@ class Rows:
 
     end_times: NDArray[np.float64]
     """Unix seconds; in an index of recordings, seconds from the beginning."""
-    levels_dbfs: NDArray[np.float32]
+    levels_dbfs: NDArray[np.float64]
     begins: NDArray[np.bool_]
     """The first window after the source was opened: what came before is another stretch."""
     embeddings: HalfArray

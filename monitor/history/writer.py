@@ -45,7 +45,7 @@ def by_kind(batches: Sequence[Batch]) -> dict[Kind, Rows]:
     return {
         kind: Rows(
             np.array([batch.end_times[index] for batch, index in each], dtype=np.float64),
-            np.array([batch.levels_dbfs[index] for batch, index in each], dtype=np.float32),
+            np.array([batch.levels_dbfs[index] for batch, index in each], dtype=np.float64),
             np.array([batch.begins[index] for batch, index in each], dtype=bool),
             np.stack([batch.embeddings[index] for batch, index in each]),
         )
