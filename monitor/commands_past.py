@@ -163,7 +163,7 @@ def history_delete(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _say(json.dumps({"windows": windows, "freed_bytes": freed}))
     else:
-        _say(f"deleted {windows} windows; {freed / 1e6:.1f} MB are free again")
+        _say(f"deleted {windows} windows: {freed / 1e6:.1f} MB freed, the rest overwritten in place")
     return OK
 
 

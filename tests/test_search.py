@@ -26,6 +26,7 @@ from monitor.past.ask import Scope, ask
 from monitor.past.decode import decode
 from monitor.past.index import Index
 from monitor.past.query import Query, Question, embed_query, plain_config
+from monitor.past.report import describe
 from monitor.past.search import Found, Moment, search, with_events
 from monitor.scoring import Scorer
 
@@ -140,6 +141,13 @@ def test_only_the_span_asked_for_is_searched(tmp_path):
     segment(tmp_path, [0.9] * 10 + [0.5] * 10 + [0.8] * 10)
     (moment,) = found(tmp_path, since=BEGAN + 10, until=BEGAN + 20, top=5).moments
     assert (moment.start_time, moment.end_time, round(moment.score, 1)) == (BEGAN + 8, BEGAN + 19, 0.5)
+
+
+def test_a_segment_that_was_erased_as_a_whole_is_still_known_for_what_it_is(tmp_path):
+    segment(tmp_path, [0.5] * 10)
+    assert Folder(tmp_path).delete(BEGAN + 100, BEGAN + 100) == (10, 0)
+    (sheet,) = describe(Folder(tmp_path), verify=True)
+    assert (sheet["encoder"], sheet["windows"], sheet["since"], sheet["damaged"]) == ("tones-1", 0, None, 0)
 
 
 def test_nothing_heard_gives_nothing(tmp_path):

@@ -23,6 +23,7 @@ import numpy as np
 from monitor.config import DEFAULT_BACKGROUND, Config
 from monitor.encoders.compact import CompactEncoder
 from monitor.history.folder import Folder
+from monitor.history.segment import Segment
 from monitor.history.values import Kind
 from monitor.history.writer import Batch, Writer
 from monitor.past.index import Index
@@ -36,9 +37,9 @@ WEEK_WINDOWS = 604_800
 BEGAN = 1_750_000_000.0
 
 
-def ask(config: Config, words: str) -> Question:
+def ask(config: Config, words: str, encoder: CompactEncoder) -> Question:
     """Embed one query."""
-    scorer = Scorer(load=lambda _: CompactEncoder.load())
+    scorer = Scorer(load=lambda _: encoder)
     try:
         return asyncio.run(embed_query(Query([words]), config, scorer))
     finally:
@@ -52,9 +53,8 @@ def figures(names: list[str], label: str, relevant: int) -> tuple[float, float]:
     return float((precision * hits).sum() / min(TOP, relevant)), float(hits.sum() / relevant)
 
 
-def by_hand(stored: dict[str, np.ndarray], words: str) -> list[str]:
+def by_hand(stored: dict[str, np.ndarray], words: str, encoder: CompactEncoder) -> list[str]:
     """Rank the files by the best of their stored embeddings, with nothing but numpy."""
-    encoder = CompactEncoder.load()
     text = encoder.embed_text([words, *DEFAULT_BACKGROUND]).astype(np.float64)
     best = {}
     for name, embeddings in stored.items():
@@ -63,10 +63,10 @@ def by_hand(stored: dict[str, np.ndarray], words: str) -> list[str]:
     return sorted(best, key=lambda name: -best[name])[:TOP]
 
 
-def embeddings_of(index: Index) -> dict[str, np.ndarray]:
-    """Read all embeddings of the index, by file, (windows, D)."""
+def embeddings_of(segments: list[Segment]) -> dict[str, np.ndarray]:
+    """Read all embeddings, by file, (windows, D)."""
     kept = {}
-    for segment in index.segments():
+    for segment in segments:
         rows = [block.embeddings for block in segment.blocks(quiet=False)]
         if rows:
             kept[segment.kind.source] = np.concatenate(rows).astype(np.float64)
@@ -86,20 +86,23 @@ def retrieval(shared: Path, work: Path) -> None:
     config = plain_config("compact", 2.0, 1.0)
     index = Index(recordings)
     began = time.perf_counter()
-    done = index.update(config, CompactEncoder.load(), lambda *_: None)
+    encoder = CompactEncoder.load()
+    done = index.update(config, encoder, lambda *_: None)
     took = time.perf_counter() - began
     print(f"  index: {done.added} files, {done.seconds / 3600:.2f} h, {took:.0f} s; {done.failures}")
-    stored, equal = embeddings_of(index), 0
+    segments = list(index.segments())
+    stored, equal = embeddings_of(segments), 0
     for title, chosen in (("folds 1-4", {1, 2, 3, 4}), ("fold 4, never trained on", {4})):
         inside = {name for name, fold in folds.items() if fold in chosen}
+        asked = [segment for segment in segments if segment.kind.source in inside]
         held = {name: rows for name, rows in stored.items() if name in inside}
         rows = []
         for label in ESC_LABELS:
             relevant = sum(name.startswith(f"{label}/") for name in inside)
-            question = ask(config, label_text(label))
-            found = search(index.segments(sources=inside), question, top=TOP, min_gap_seconds=60)
+            question = ask(config, label_text(label), encoder)
+            found = search(asked, question, top=TOP, min_gap_seconds=60)
             names = [moment.source for moment in found.moments]
-            equal += names == by_hand(held, label_text(label))
+            equal += names == by_hand(held, label_text(label), encoder)
             rows.append(figures(names, label, relevant))
         precision, recall = np.mean(rows, axis=0)
         most = min(1.0, TOP / relevant)
@@ -135,7 +138,7 @@ def forget(folder: Path) -> None:
 
 def search_week(folder: Path) -> Found:
     """Search it once, and print how long that took and the most memory."""
-    question = ask(plain_config("compact", 2.0, 1.0), "sound of train")
+    question = ask(plain_config("compact", 2.0, 1.0), "sound of train", CompactEncoder.load())
     before, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     began = time.perf_counter()
     found = search(Folder(folder).segments(), question)

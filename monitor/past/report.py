@@ -117,7 +117,7 @@ def describe(folder: Folder, *, verify: bool) -> list[dict[str, Any]]:
     sheets: dict[tuple[str, str], dict[str, Any]] = {}
     for place in folder.places():
         segment = Segment.open(place.stem)
-        kind = segment.kind if segment else None
+        kind = None if segment is None else segment.kind
         encoder = kind.encoder if kind else "(can't be read)"
         sheet = sheets.setdefault(
             (place.source, encoder),
