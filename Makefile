@@ -11,6 +11,7 @@ CONFIG ?= config/demo.yaml
 PIP_ARGS ?=
 MINUTES ?= 5
 SEED ?= 1
+HOURS ?= 24
 CASES ?= 100000
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ RUN_PACKAGES := python3-venv libportaudio2
 TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto openssl prometheus pulseaudio systemd \
   gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
 
-.PHONY: help run test check format schema large chaos fuzz clean
+.PHONY: help run test check format schema large chaos soak fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -59,6 +60,9 @@ chaos: $(STAMPS)/test ## break everything around a real daemon and count the eve
 
 fuzz: $(STAMPS)/test ## hostile inputs of every kind, CASES of them, new ones each time
 	@FUZZ_CASES=$(CASES) $(BIN)/python -m pytest tests/test_fuzz.py --timeout 0 --hypothesis-show-statistics $(PYTEST_ARGS)
+
+soak: $(STAMPS)/test ## replay days of sound and check that nothing grows (HOURS=24)
+	@$(BIN)/python tests/soak.py --hours $(HOURS)
 
 clean: ## remove what make has set up
 	rm -rf $(VENV) $(STAMPS) dist

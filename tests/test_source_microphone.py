@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -250,6 +251,24 @@ class TestLoss:
                 "is it unplugged, or held by another program?"
             )
             pulse.plug_in()
+            async with microphone("room_mic") as source:
+                assert (await anext(source)).position == 0
+
+    async def test_a_microphone_that_is_back_under_another_index_is_found_by_its_name(self, monkeypatch):
+        with pulse_server() as pulse:
+            hear(pulse, monkeypatch)
+            async with microphone("room_mic") as source:
+                await listen(source, 0.2)
+                before = match("room_mic", list_inputs()).index
+                pulse.unplug()
+                await first_failure(source)
+            asoundrc = Path(pulse.environment["HOME"]) / ".asoundrc"
+            others = "".join(
+                f'pcm.other{number} {{ type pulse hint {{ description "other" }} }}\n' for number in range(3)
+            )
+            asoundrc.write_text(others + asoundrc.read_text())
+            pulse.plug_in()
+            assert match("room_mic", list_inputs()).index != before
             async with microphone("room_mic") as source:
                 assert (await anext(source)).position == 0
 
