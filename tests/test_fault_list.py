@@ -21,10 +21,10 @@ def test_every_fault_has_a_test_that_is_there():
         named = re.findall(r"`([^`]+)`", tests)
         assert named, fault
         module = ""
-        for name in named:
-            if ": " in name:
-                module, name = name.split(": ")
-            elif name.startswith("test_"):
+        for text in named:
+            prefix, _, name = text.rpartition(": ")
+            module = prefix or module
+            if not prefix and name.startswith("test_"):
                 module = name
                 assert (TESTS / f"{module}.py").exists(), fault
                 continue
