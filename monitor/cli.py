@@ -279,8 +279,12 @@ def _takes_speed(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--config", type=Path, metavar="FILE", help="tell how many of its sources fit here")
     bench.add_argument("--model", help="hub name or folder of a CLAP checkpoint")
     bench.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    bench.add_argument("--threads", type=int, default=1)
-    bench.add_argument("--window-seconds", type=positive, default=10.0)
+    bench.add_argument("--threads", type=int, choices=range(1, 257), default=1, metavar="1..256")
+    bench.add_argument("--events", type=int, nargs="+", default=(5, 20, 100), metavar="N")
+    bench.add_argument(
+        "--sources", type=int, nargs="+", default=(1, 4, 16, 64), metavar="N", help="listened to together"
+    )
+    bench.add_argument("--window-seconds", type=positive, default=2.0)
     bench.add_argument("--hop-seconds", type=positive, default=0.5)
     bench.add_argument("--repeats", type=int, choices=range(1, 50), default=7, metavar="1..49")
     bench.add_argument("--json", action="store_true", help="print JSON")

@@ -159,6 +159,8 @@ def bench(arguments: argparse.Namespace) -> int:
                 model=arguments.model,
                 device=arguments.device,
                 threads=arguments.threads,
+                events=tuple(arguments.events),
+                sources=tuple(arguments.sources),
                 window_seconds=arguments.window_seconds,
                 hop_seconds=arguments.hop_seconds,
                 repeats=arguments.repeats,

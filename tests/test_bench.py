@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from tiny_clap import make_clap
 
+from monitor.benchmark.latency import measure_latency
 from monitor.benchmark.measure import BASELINE, EXACT, Options, bench, capacity
-from monitor.benchmark.parts import Sound
+from monitor.benchmark.parts import Sound, config_of
 from monitor.benchmark.report import as_json, text
 from monitor.benchmark.weights import _tokenizer
-from monitor.config import Config
+from monitor.config import Config, EncoderConfig
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,8 @@ def test_it_measures_every_way_and_tells(folder: Path) -> None:
         repeats=1,
         compact=False,
         fast=None,
+        latency_seconds=0.0,
+        openvino=False,
     )
     heard: list[str] = []
     report = bench(options, heard.append)
@@ -44,6 +47,14 @@ def test_it_measures_every_way_and_tells(folder: Path) -> None:
     for way in report.batch_milliseconds:
         assert sum(line.startswith(f"{way} ") for line in page.splitlines()) == (2 if way == BASELINE else 4)
     assert f"weights: {folder}" in page
+
+
+def test_latency_is_that_of_the_real_pipeline() -> None:
+    windows = {"window_seconds": 1.0, "hop_seconds": 0.25}
+    latency = measure_latency(config_of(5, windows), EncoderConfig(), [1, 4], seconds=1.0)
+    for sources, figures in latency.items():
+        assert 0.0 < figures.median <= figures.percentile_99
+        assert figures.windows + figures.dropped >= sources
 
 
 def test_it_tells_how_many_sources_a_configuration_can_have(folder: Path) -> None:

@@ -70,13 +70,13 @@ def test_a_stream_equals_one_pass_over_all_of_it(encoder: CompactEncoder) -> Non
 
 def test_a_hop_costs_its_new_part_only(encoder: CompactEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
-    original = encoder._net.frames
+    original = encoder.net.frames
 
     def counted(decibels, state=None):
         computed.append(decibels.shape[1])
         return original(decibels, state)
 
-    monkeypatch.setattr(encoder._net, "frames", counted)
+    monkeypatch.setattr(encoder.net, "frames", counted)
     samples = recording(12)
     for k in range(10):
         encoder.embed_audio([window(samples, k * RATE // 2, 5)])

@@ -6,6 +6,7 @@ The baseline is what one would write oneself: transformers' zero-shot pipeline, 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import platform
 import subprocess
@@ -22,17 +23,24 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+from monitor.benchmark.latency import Latency, measure_latency
 from monitor.benchmark.parts import Sound, Stopwatch, Way, config_of, labels_of
 from monitor.benchmark.weights import save_random_clap
 from monitor.classify import PIPELINE_TEMPLATE
 from monitor.config import Config, EncoderConfig
 from monitor.encoders.clap import ClapEncoder
+from monitor.encoders.compact import CompactEncoder
+from monitor.encoders.compact_net import STEP
 from monitor.heads import prompts_of
 from monitor.types import Window
 
 BASELINE = "pipeline"
 EXACT = "clap float32"
+COMPACT = "compact"
 GEMM_SIZE = 2048
+GROWTH = (5, 500)
+"""Numbers of events between which a window's cost should hardly grow."""
+LATENCY_SOURCES = (1, 64, 512)
 
 Tell = Callable[[str], None]
 Batches = dict[str, dict[int, dict[int, float]]]
@@ -49,13 +57,17 @@ class Options:
     threads: int = 1
     fast: str | None = "bfloat16"
     """The half-precision type to measure beside float32."""
+    openvino: bool = importlib.util.find_spec("openvino") is not None
+    """Measure it too, where it is installed."""
     compact: bool = True
     events: tuple[int, ...] = (5, 20, 100)
     sources: tuple[int, ...] = (1, 4, 16, 64)
-    window_seconds: float = 10.0
+    window_seconds: float = 2.0
     hop_seconds: float = 0.5
     repeats: int = 7
     """Below 50."""
+    latency_seconds: float = 8.0
+    """To measure latency for, with 1, 64 and 512 sources, of those that are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,16 @@ class Report:
     """Median time to score one window of every source."""
     parts_milliseconds: dict[str, dict[str, float]]
     """CLAP way, part: median time for one window."""
+    ceiling_gflops: dict[str, float]
+    """CLAP way: arithmetic per second of a large matrix product of its type, in 1e9."""
     share_of_ceiling: dict[str, float]
-    """CLAP way: arithmetic per second of its audio tower, by that of a large matrix product."""
+    """CLAP way: arithmetic per second of its audio tower, by that."""
+    growth: dict[str, float]
+    """Way: by how much a window of one source costs more with 500 events than with 5, 0.01 being 1 %."""
     drift: dict[str, float]
-    """CLAP way: largest difference of a score from float32's, over all windows."""
+    """Way: largest difference of a score from its exact kind's, over all windows."""
+    latency: dict[str, dict[int, Latency]]
+    """Way, number of sources: from a window's end to its decision."""
     resident_megabytes: dict[str, float]
     """Way: memory of a process that has loaded it, embedded its texts, and scored."""
     gpu_megabytes: float
@@ -90,7 +108,7 @@ def bench(options: Options, tell: Tell = lambda _: None) -> Report:
     with _checkpoint(options) as model:
         configs = _encoders(options, model)
         resident = {name: _resident_megabytes(config) for name, config in configs.items()}
-        wanted = [config_of(events) for events in options.events]
+        wanted = [config_of(events) for events in sorted({*options.events, *GROWTH})]
         ways = {name: Way.load(config, wanted) for name, config in configs.items()}
         device = ways[EXACT].encoder.device
         pipeline = transformers.pipeline(
@@ -98,14 +116,19 @@ def bench(options: Options, tell: Tell = lambda _: None) -> Report:
         )
         torch.set_num_threads(options.threads)
         watch, drift = _measure(options, ways, pipeline, tell)
-    claps = _claps(ways)
+        claps = _claps(ways)
+        del pipeline
+        latency = _latency(options, configs, device, tell)
     return Report(
         options=options,
         machine=_machine(device),
         batch_milliseconds=_batches(options, watch, list(ways)),
-        parts_milliseconds={name: _parts(options, watch, name) for name in claps},
-        share_of_ceiling={name: _share(clap, watch, name) for name, clap in claps.items()},
+        parts_milliseconds={name: _parts(options, watch, name) for name in ways},
+        ceiling_gflops={name: 2e-6 * GEMM_SIZE**3 / watch.median(name, "ceiling") for name in claps},
+        share_of_ceiling=_shares(claps, watch),
+        growth={name: _growth(options, watch, name) for name in ways},
         drift=drift,
+        latency=latency,
         resident_megabytes=resident,
         gpu_megabytes=torch.cuda.max_memory_reserved() / 1e6 if device.startswith("cuda") else 0.0,
     )
@@ -139,14 +162,40 @@ def _checkpoint(options: Options) -> Iterator[str]:
 
 
 def _encoders(options: Options, model: str) -> dict[str, EncoderConfig]:
-    clap = {"model": model, "device": options.device}
+    clap = {"model": model, "device": options.device, "threads": options.threads}
+    compact = {"model": "compact", "threads": options.threads}
     wanted: dict[str, dict[str, Any]] = {EXACT: clap}
     if options.fast:
         wanted[f"clap {options.fast}"] = clap | {"dtype": options.fast}
+    openvino = {"runtime": "openvino", "device": "cpu"}
+    if options.openvino:
+        wanted[f"{EXACT}, openvino"] = clap | openvino
+        if options.fast:
+            wanted[f"clap {options.fast}, openvino"] = clap | openvino | {"dtype": options.fast}
     if options.compact:
-        wanted["compact"] = {"model": "compact"}
-    threads = {"threads": options.threads}
-    return {name: EncoderConfig.model_validate(each | threads) for name, each in wanted.items()}
+        wanted[COMPACT] = compact
+    if options.compact and options.openvino and options.fast:
+        wanted[f"{COMPACT} {options.fast}, openvino"] = compact | openvino | {"dtype": options.fast}
+    return {name: EncoderConfig.model_validate(each) for name, each in wanted.items()}
+
+
+def _exact_of(way: str) -> str:
+    return COMPACT if way.startswith(COMPACT) else EXACT
+
+
+def _latency(
+    options: Options, configs: Mapping[str, EncoderConfig], device: str, tell: Tell
+) -> dict[str, dict[int, Latency]]:
+    """Of what keeps up with many sources: the built-in encoder, and CLAP on a GPU."""
+    counts = [count for count in options.sources if count in LATENCY_SOURCES]
+    sizes = {"window_seconds": options.window_seconds, "hop_seconds": options.hop_seconds}
+    config = config_of(min(options.events), sizes)
+    result = {}
+    for name, encoder in configs.items():
+        if counts and options.latency_seconds and (name == COMPACT or device.startswith("cuda")):
+            tell(f"latency, {name}")
+            result[name] = dict(measure_latency(config, encoder, counts, options.latency_seconds))
+    return result
 
 
 def _resident_megabytes(config: EncoderConfig) -> float:
@@ -164,7 +213,7 @@ def _measure(
     """Time everything once a turn, so that a busy moment of the machine hits all alike; compare scores."""
     sound = Sound(options.window_seconds, options.hop_seconds, ways[EXACT].encoder.rate_hz)
     claps = _claps(ways)
-    drift = dict.fromkeys(claps, 0.0)
+    drift = dict.fromkeys(ways, 0.0)
     watch = Stopwatch()
     for turn in range(options.repeats + 1):
         tell(f"turn {turn} of {options.repeats}")
@@ -177,10 +226,14 @@ def _measure(
         for sources in options.sources:
             windows = sound.windows(sources, turn)
             scores = {name: way.time(name, windows, watch) for name, way in ways.items()}
-            for name in claps:
-                drift[name] = max(drift[name], float(np.abs(scores[name] - scores[EXACT]).max()))
+            for name in ways:
+                difference = np.abs(scores[name] - scores[_exact_of(name)])
+                drift[name] = max(drift[name], float(difference.max()))
         for name, clap in claps.items():
             _time_parts(name, clap, window, watch)
+        for name, way in ways.items():
+            if isinstance(way.encoder, CompactEncoder):
+                _time_compact_parts(name, way.encoder, window, options.hop_seconds, watch)
     return watch, drift
 
 
@@ -193,6 +246,25 @@ def _time_parts(name: str, clap: ClapEncoder, window: Window, watch: Stopwatch) 
     # Of random numbers: zeros multiply faster.
     square = torch.randn(GEMM_SIZE, GEMM_SIZE).to(clap.device, clap.dtype)
     watch.time(name, "ceiling", call=partial(torch.matmul, square, square))
+
+
+def _time_compact_parts(
+    name: str, encoder: CompactEncoder, window: Window, hop_seconds: float, watch: Stopwatch
+) -> None:
+    """Time the new part of a window."""
+    fft = encoder.log_mel.settings
+    frames = max(1, round(hop_seconds * encoder.rate_hz / fft.hop / STEP)) * STEP
+    new = window.samples[None, : (frames - 1) * fft.hop + fft.n_fft]
+    log_mel = watch.time(name, "log-mel", call=partial(encoder.log_mel.frames, new))
+    state = encoder.net.start()
+    watch.time(name, "audio tower", call=lambda: encoder.net.frames(log_mel, state))
+
+
+def _growth(options: Options, watch: Stopwatch, name: str) -> float:
+    """Compare the smallest batch, of which scoring is the largest share."""
+    sources = min(options.sources)
+    few, many = (watch.median(name, sources) + watch.median(name, sources, events) for events in GROWTH)
+    return many / few - 1.0
 
 
 def _batches(
@@ -218,13 +290,16 @@ def _parts(options: Options, watch: Stopwatch, name: str) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _share(clap: ClapEncoder, watch: Stopwatch, name: str) -> float:
-    silence = torch.zeros(1, round(clap.max_window_seconds * clap.rate_hz), device=clap.device)
-    log_mel = clap.log_mel(silence)
+def _shares(claps: Mapping[str, ClapEncoder], watch: Stopwatch) -> dict[str, float]:
+    exact = claps[EXACT]
+    silence = torch.zeros(1, round(exact.max_window_seconds * exact.rate_hz), device=exact.device)
     with FlopCounterMode(display=False) as counter:
-        clap.tower(log_mel)
-    rate = counter.get_total_flops() / watch.median(name, "audio tower")
-    return float(rate / (2 * GEMM_SIZE**3 / watch.median(name, "ceiling")))
+        exact.tower(exact.log_mel(silence))
+    product, tower = 2 * GEMM_SIZE**3, counter.get_total_flops()
+    return {
+        name: tower / watch.median(name, "audio tower") / (product / watch.median(name, "ceiling"))
+        for name in claps
+    }
 
 
 def _machine(device: str) -> dict[str, str]:

@@ -29,10 +29,12 @@ def labels_of(events: int) -> list[str]:
     return [texts[index % len(texts)] for index in range(events)]
 
 
-def config_of(events: int) -> Config:
+def config_of(events: int, windows: Mapping[str, float] | None = None) -> Config:
     """Make up a configuration of so many events."""
     named = {f"event_{index}": text for index, text in enumerate(labels_of(events))}
-    return Config.model_validate({"sources": {"room": {}}, "events": named, "mqtt": None})
+    return Config.model_validate(
+        {"sources": {"room": {}}, "events": named, "windows": windows or {}, "mqtt": None}
+    )
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,21 @@ def _lines(report: Report) -> Iterator[str]:
                 figures = [f"{milliseconds / sources:.2f}", f"{rate:.1f}", f"{ratio:.1f}", f"{kept_up:.1f}"]
                 yield _row([way, f"{sources}", f"{events}", *figures])
     yield ""
+    random = "" if options.model else " (random weights)"
     for way, parts in report.parts_milliseconds.items():
         split = ", ".join(f"{part} {milliseconds:.2f} ms" for part, milliseconds in parts.items())
-        yield f"{way}: {split}"
-        yield f"{way}: {report.share_of_ceiling[way]:.0%} of the arithmetic of a large matrix product"
-        if options.model:  # of random weights it would tell nothing
-            yield f"{way}: scores within {report.drift[way]:.1g} of float32's"
+        yield f"{way}: a window of one source: {split}; {report.growth[way]:+.1%} from 5 to 500 events"
+        if report.drift[way]:
+            yield f"{way}: scores within {report.drift[way]:.1g} of float32's{random}"
+    yield ""
+    for way, share in report.share_of_ceiling.items():
+        ceiling = report.ceiling_gflops[way]
+        yield f"{way}: {share:.0%} of the {ceiling:.0f} GFLOP/s of a large matrix product"
+    for way, by_sources in report.latency.items():
+        for sources, latency in by_sources.items():
+            late = f"p50 {latency.median:.1f} ms, p99 {latency.percentile_99:.1f} ms"
+            count = f"{latency.windows} windows, {latency.dropped} dropped"
+            yield f"{way}: {sources} sources: from a window's end to its decision {late} ({count})"
     memory = ", ".join(f"{way} {megabytes:.0f} MB" for way, megabytes in report.resident_megabytes.items())
     yield f"resident memory: {memory}"
     if report.gpu_megabytes:
@@ -57,4 +66,4 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"{cells[0]:<16}" + "".join(f"{cell:>{max(12, len(cell) + 2)}}" for cell in cells[1:])
+    return f"{cells[0]:<30}" + "".join(f"{cell:>{max(12, len(cell) + 2)}}" for cell in cells[1:])

@@ -96,10 +96,10 @@ class CompactEncoder:
         if encoder.runtime == "openvino":
             from monitor.encoders.compact_openvino import CompactGraph  # noqa: PLC0415 - an extra
 
-            self._net: CompactNet = CompactGraph(net, audio, threads, encoder.dtype)
+            self.net: CompactNet = CompactGraph(net, audio, threads, encoder.dtype)
         else:
-            self._net = CompactNet(net, audio)
-        self._log_mel = LogMel()
+            self.net = CompactNet(net, audio)
+        self.log_mel = LogMel()
         self._debias = tensors["prior"] ** np.float32(-settings["prior_power"])
         self._evidence_power = float(settings["evidence_power"])
         self._class_share = float(settings["class_share"])
@@ -107,8 +107,8 @@ class CompactEncoder:
         # A copy: a view would keep all of the file in memory.
         table, scales = tensors["table"].copy(), tensors["scales"].astype(np.float32)
         self._text = TextNet(tokenizer, table, scales, _part(tensors, "text."))
-        self._step = STEP * self._log_mel.settings.hop
-        self._edge = self._log_mel.settings.n_fft - self._log_mel.settings.hop
+        self._step = STEP * self.log_mel.settings.hop
+        self._edge = self.log_mel.settings.n_fft - self.log_mel.settings.hop
         self._most_frames = int(self.max_window_seconds * self.rate_hz) // self._step + 2
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
 
@@ -136,13 +136,13 @@ class CompactEncoder:
         wholly inside it. A window that begins later than its source's last one and overlaps it goes on from
         its frames, which know up to 1.75 s of what came before; any other is computed with zeros before it.
         """
-        summaries = np.zeros((len(windows), 2 * self._net.config.frame_width), dtype=np.float32)
+        summaries = np.zeros((len(windows), 2 * self.net.config.frame_width), dtype=np.float32)
         heard = np.array([_heard(window.samples) for window in windows], dtype=bool)
         for turn in _turns(windows):
             self._advance([windows[i] for i in turn])
             for i in turn:
                 summaries[i] = self._summary(windows[i])
-        direction, logits = self._net.head(summaries)
+        direction, logits = self.net.head(summaries)
         power: FloatArray = np.exp(-self._evidence_power * np.logaddexp(np.float32(0), -logits))
         embeddings = self._join(direction, unit(power * self._debias))
         embeddings[~heard] = 0.0
@@ -173,7 +173,7 @@ class CompactEncoder:
         for pieces in groups.values():
             samples = _finite(np.stack([piece.samples for piece in pieces]))
             states = np.stack([piece.stream.state for piece in pieces])
-            frames = self._net.frames(self._log_mel.frames(samples), states)
+            frames = self.net.frames(self.log_mel.frames(samples), states)
             for row, piece in enumerate(pieces):
                 stream = piece.stream
                 known = np.concatenate([stream.frames, frames[row]])
@@ -191,8 +191,8 @@ class CompactEncoder:
                 end=end,
                 tail=window.samples[:0],
                 first=-(-window.position // self._step),
-                frames=np.zeros((0, self._net.config.frame_width), dtype=np.float32),
-                state=self._net.start(1)[0],
+                frames=np.zeros((0, self.net.config.frame_width), dtype=np.float32),
+                state=self.net.start(1)[0],
             )
         moved = replace(
             stream, position=window.position, end=end, tail=window.samples[-CHECKED_SAMPLES:].copy()
@@ -228,9 +228,9 @@ class CompactEncoder:
         frames = stream.frames[begin:]
         if len(frames) < MIN_FRAMES:
             samples = _finite(np.resize(np.append(window.samples, np.float32(0)), self.rate_hz))
-            mel = self._log_mel.frames(samples[None])
-            frames = self._net.frames(mel[:, : mel.shape[1] // STEP * STEP], self._net.start())[0]
-        return self._net.summary(frames)
+            mel = self.log_mel.frames(samples[None])
+            frames = self.net.frames(mel[:, : mel.shape[1] // STEP * STEP], self.net.start())[0]
+        return self.net.summary(frames)
 
 
 def _part(tensors: dict[str, FloatArray], prefix: str) -> dict[str, FloatArray]:
