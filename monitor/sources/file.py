@@ -78,7 +78,7 @@ class Decoder:
                 raise self._error(f"is damaged after {self._read_seconds:.1f} s; replace it") from None
             if len(frames):
                 self._read_frames += len(frames)
-                return self._resampler.process(sanitised(downmix(frames))), False
+                return self._resampler.process(downmix(sanitised(frames))), False
             self._check_length()
             self._read_frames = 0
             self._file.seek(0)
