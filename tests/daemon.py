@@ -89,7 +89,13 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(folder: Path, config: dict, environment: dict[str, str] | None = None):
+async def daemon(
+    folder: Path,
+    config: dict,
+    environment: dict[str, str] | None = None,
+    program: tuple[str, ...] = ("-m", "monitor", "run"),
+    arguments: tuple[str, ...] = (),
+):
     """Run the daemon on a configuration, its state below `folder`; killed at the end if it still runs."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({"http": {"port": 0}, "state_directory": str(folder / "state"), **config}))
@@ -97,7 +103,7 @@ async def daemon(folder: Path, config: dict, environment: dict[str, str] | None 
     own = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
     environment["PYTHONPATH"] = os.pathsep.join([*own, str(Path(__file__).parent.parent)])
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "monitor", "run", str(path)),
+        *(sys.executable, *program, str(path), *arguments),
         env=environment,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,

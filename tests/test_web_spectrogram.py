@@ -184,6 +184,41 @@ class TestWatching:
             assert seconds_of(late) == pytest.approx(6.0, abs=0.1)
             assert messages(late)[-1] == messages(received)[-1]
 
+    async def test_a_page_that_opens_its_stream_anew_finds_no_gap(self, spectrograms, clock):
+        whole = blocks(sine(1000, -40.0, 4.0), [2400] * 80)
+        received = b""
+        for start in range(0, 80, 20):
+            with spectrograms.watch(["kitchen"]) as watcher:
+                for block in whole[start : start + 10]:
+                    spectrograms.heard(block)
+                clock.now += INTERVAL_SECONDS
+                received += await watcher.next()
+            for block in whole[start + 10 : start + 20]:
+                spectrograms.heard(block)
+            clock.now += 1.0
+        columns = {
+            each["first"] + n for each in messages(received) for n in range(len(each["data"]) * 3 // 4 // 64)
+        }
+        assert columns == set(range(min(columns), max(columns) + 1))
+        assert len(columns) == pytest.approx(70, abs=2)
+
+    async def test_soon_after_the_last_page_has_left_nothing_is_kept(self, spectrograms, clock):
+        heard, later = (
+            blocks(sine(1000, -40.0, 1.0), [2400] * 20),
+            blocks(sine(1000, -40.0), [2400] * 20, position=480_000),
+        )
+        with spectrograms.watch(["kitchen"]) as watcher:
+            for block in heard:
+                spectrograms.heard(block)
+            assert await watcher.next()
+        assert spectrograms.watched == set()
+        clock.now += 10.0
+        for block in later:
+            spectrograms.heard(block)
+        with spectrograms.watch(["kitchen"]) as watcher:
+            clock.now += INTERVAL_SECONDS
+            assert await watcher.next() == b""
+
     async def test_sound_that_comes_faster_than_it_is_drawn_is_not_kept(self, spectrograms, clock):
         with spectrograms.watch(["kitchen"]) as watcher:
             for block in blocks(sine(1000, -40.0, 60.0), [2400] * 1200):

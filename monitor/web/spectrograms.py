@@ -17,6 +17,8 @@ from monitor.web.spectrum import BANDS, COLUMN_SECONDS, Spectrograph
 INTERVAL_SECONDS = 0.25
 SOURCES_AT_MOST = 32
 """Watched by all pages together; a column takes about 0.1 ms, 20 of them come in a second."""
+_LINGERING_SECONDS = 5.0
+"""A page that scrolls opens its stream anew, and shall find no gap in what it sees again."""
 _WAITING_BLOCKS = 64
 _KEPT_SLICES = 24
 """A page that is slower than these 6 s misses some; what it has missed stays blank."""
@@ -27,6 +29,8 @@ class _Watched:
     """One source while somebody looks."""
 
     pages: int = 0
+    left_at: float = 0.0
+    """When the last page went."""
     blocks: deque[AudioBlock] = field(default_factory=lambda: deque(maxlen=_WAITING_BLOCKS))
     spectrograph: Spectrograph | None = None
     slices: deque[bytes] = field(default_factory=lambda: deque(maxlen=_KEPT_SLICES))
@@ -63,12 +67,16 @@ class Spectrograms:
     @property
     def watched(self) -> set[str]:
         """The sources that some page watches."""
-        return set(self._watched)
+        return {name for name, each in self._watched.items() if each.pages}
 
     def heard(self, block: AudioBlock) -> None:
         """Keep a block for the next slice, where somebody watches its source."""
         watched = self._watched.get(block.source)
-        if watched is not None:
+        if watched is None:
+            return
+        if not watched.pages and self._clock() - watched.left_at > _LINGERING_SECONDS:
+            del self._watched[block.source]
+        else:
             watched.blocks.append(block)
 
     @contextmanager
@@ -76,17 +84,16 @@ class Spectrograms:
         """Have the sources' spectrograms made for as long as the block lasts; over the limit, not all."""
         taken: dict[str, _Watched] = {}
         for name in sources:
-            if name in self._watched or len(self._watched) < SOURCES_AT_MOST:
+            if name in self._watched or len(self.watched) < SOURCES_AT_MOST:
                 taken[name] = self._watched.setdefault(name, _Watched())
         for each in taken.values():
             each.pages += 1
         try:
             yield Watcher(self, taken)
         finally:
-            for name, each in taken.items():
+            for each in taken.values():
                 each.pages -= 1
-                if not each.pages:
-                    del self._watched[name]
+                each.left_at = self._clock()
 
     async def advance(self) -> None:
         """Make the slices that are due; all who ask within the interval share them."""

@@ -9,6 +9,7 @@ const SNAP_COLUMNS = 40; // further off than this, jump
 const CATCH_UP_PER_SECOND = 0.8;
 const REDUCED_STEP_MS = 1000;
 const LABEL_ROWS = 3;
+const LEFTMOST_LABEL = 52; // beside the frequencies
 
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -114,7 +115,7 @@ export class Spectrogram {
       const right = Math.min(width, ended === null ? width : ended / this.#seconds - from);
       if (right < 0 || left > width) return;
       const text = title(name);
-      const [x, y] = [Math.max(4, left + 3), 5 + 20 * (index % LABEL_ROWS)];
+      const [x, y] = [Math.max(LEFTMOST_LABEL, left + 3), 5 + 20 * (index % LABEL_ROWS)];
       context.fillStyle = this.#ink.signal;
       context.fillRect(left, height - 4, Math.max(2, right - left), 4);
       context.fillRect(left, 0, 1.5, height);
