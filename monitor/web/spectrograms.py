@@ -83,8 +83,10 @@ class Spectrograms:
     def watch(self, sources: Iterable[str]) -> Iterator[Watcher]:
         """Have the sources' spectrograms made for as long as the block lasts; over the limit, not all."""
         taken: dict[str, _Watched] = {}
+        watched = self.watched
         for name in sources:
-            if name in self._watched or len(self.watched) < SOURCES_AT_MOST:
+            if name in watched or len(watched) < SOURCES_AT_MOST:
+                watched.add(name)
                 taken[name] = self._watched.setdefault(name, _Watched())
         for each in taken.values():
             each.pages += 1
