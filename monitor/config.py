@@ -56,6 +56,7 @@ from monitor.fields import (
 __all__ = [
     "DAYS",
     "DEFAULT_BACKGROUND",
+    "ChangeGateConfig",
     "ClipsConfig",
     "CommandConfig",
     "Config",
@@ -115,6 +116,15 @@ class EncoderConfig(Section):
         return self
 
 
+class ChangeGateConfig(Section):
+    """When a steady room's last embedding is used again."""
+
+    tolerance_db: Annotated[Number, Between(0.1, 20)] = 3.0
+    """How far the level of a band of the newest sound may move from that of the last sound embedded."""
+    max_seconds: Annotated[Number, Between(0.1, 60)] = 5.0
+    """After this long, a window is embedded though nothing has moved."""
+
+
 class WindowsConfig(Section):
     """How the sound is cut."""
 
@@ -124,6 +134,8 @@ class WindowsConfig(Section):
     """A window starts every hop; at most the window, so that no sound falls between two."""
     min_level_dbfs: Dbfs = -70.0
     """Windows whose newest hop is quieter than this aren't scored: every event gets 0."""
+    change_gate: ChangeGateConfig | None = None
+    """`{}` saves the model's work while a room's sound doesn't change: its last embedding is used again."""
 
     @model_validator(mode="after")
     def _hop_fits(self) -> Self:

@@ -145,6 +145,8 @@ class EventConfig(
     """Overrides the common `smoothing`."""
     min_level_dbfs: Dbfs | None = None
     """Windows quieter than this score 0; overrides the common gate of `windows`."""
+    change_gate: Flag = True
+    """false: `windows.change_gate` is off for all sources of this event."""
     clip: Flag = True
     """false: never record it, though `clips` are on."""
     device_class: DeviceClass | None = None

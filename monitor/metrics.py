@@ -66,6 +66,9 @@ class Metrics:
             "capture_restarts_total", "Times that the source had to be opened again.", "source", "reason"
         )
         self._scored = counter("windows_scored_total", "Windows whose scores were decided on.", "source")
+        self._reused = counter(
+            "windows_reused_total", "Windows that the last embedding stood for: nothing had moved.", "source"
+        )
         self._dropped = counter(
             "windows_dropped_total", "Windows that never got a score.", "source", "reason"
         )
@@ -144,6 +147,7 @@ class Metrics:
             self._overflows,
             self._clipped,
             self._scored,
+            self._reused,
         )
         self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
         self._publish_failures_told = self._rebuilds_told = 0
@@ -234,6 +238,11 @@ class Metrics:
         """Tell that a window got its scores (of a window below the level gate: zeros)."""
         if source in self._sources:
             self._scored.labels(source).inc()
+
+    def window_reused(self, source: str) -> None:
+        """Tell that a window had the scores of the one before."""
+        if source in self._sources:
+            self._reused.labels(source).inc()
 
     def window_dropped(self, source: str, reason: DropReason) -> None:
         """Tell that a window will never be scored."""

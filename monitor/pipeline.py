@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import Enum, auto
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,7 @@ from monitor.metrics import Metrics
 from monitor.scoring import Prepared, Scorer
 from monitor.sources.sharing import Captures
 from monitor.status import RECENT_EVENTS, SourceStatus
+from monitor.stillness import change_gates
 from monitor.switches import NOTHING_OFF, Switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Reason, Scores, Window
 
@@ -58,6 +60,16 @@ class Outlet:
         """Go over to another configuration."""
 
 
+class _Step(Enum):
+    """What is done with a window."""
+
+    EMBED = auto()
+    REUSE = auto()
+    """The source's last result stands for it."""
+    SKIP = auto()
+    """It is below the level gate and scores 0."""
+
+
 class Pipeline:
     """Runs until every source has ended of itself or `stop` is called.
 
@@ -91,6 +103,8 @@ class Pipeline:
         self._listeners: dict[str, Listener] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._detectors = {name: self._detector(name) for name in config.sources}
+        self._gates = change_gates(config)
+        self._last: dict[str, tuple[FloatArray, FloatArray]] = {}
         self._ended = asyncio.Event()
         # A reload must not change events and detectors while a batch is between the two.
         self._swapping = asyncio.Lock()
@@ -174,6 +188,8 @@ class Pipeline:
     async def _source_changed(self, name: str, online: bool) -> None:
         if not online:
             await self._batcher.drain(name)
+            if name in self._gates:
+                self._gates[name].forget()
             async with self._swapping:
                 await self._deliver_all(self._detectors[name].end_all(None, Reason.SOURCE_LOST))
         self._outlet.source_changed(name, online)
@@ -195,17 +211,38 @@ class Pipeline:
 
     async def _score(self, batch: Sequence[Window]) -> None:
         heard = [window for window in batch if window.source in self._detectors]
-        audible = [w for w in heard if w.level_dbfs >= self._detectors[w.source].quietest_dbfs]
+        steps = [self._step(window) for window in heard]
+        fresh = [window for window, step in zip(heard, steps, strict=True) if step is _Step.EMBED]
         began = time.perf_counter()
-        scored = await self._scorer.score(audible)
-        if audible:
-            self._metrics.batch(len(audible), time.perf_counter() - began)
-        position = {id(window): index for index, window in enumerate(audible)}
-        rows = [position.get(id(window)) for window in heard]
-        self._outlet.embedded(heard, _spread(scored.embeddings, rows))
-        for window, values in zip(heard, _spread(scored.values, rows), strict=True):
+        scored = await self._scorer.score(fresh)
+        if fresh:
+            self._metrics.batch(len(fresh), time.perf_counter() - began)
+        results = iter(zip(scored.values, scored.embeddings, strict=True))
+        nothing = (
+            np.zeros_like(scored.values, shape=len(self.config.events)),
+            np.zeros_like(scored.embeddings, shape=scored.embeddings.shape[1]),
+        )
+        rows = []
+        for window, step in zip(heard, steps, strict=True):
+            if step is _Step.EMBED:
+                self._last[window.source] = next(results)
+            rows.append(nothing if step is _Step.SKIP else self._last[window.source])
+        if heard:
+            self._outlet.embedded(heard, np.stack([embedding for _, embedding in rows]))
+        for window, (values, _) in zip(heard, rows, strict=True):
             scores = Scores(window.source, window.start_time, window.end_time, window.level_dbfs, values)
             await self._decide(scores)
+
+    def _step(self, window: Window) -> _Step:
+        gate = self._gates.get(window.source)
+        if window.level_dbfs < self._detectors[window.source].quietest_dbfs:
+            if gate is not None:
+                gate.forget()
+            return _Step.SKIP
+        if gate is None or gate.moved(window):
+            return _Step.EMBED
+        self._metrics.window_reused(window.source)
+        return _Step.REUSE
 
     async def _decide(self, scores: Scores) -> None:
         detector = self._detectors[scores.source]
@@ -257,6 +294,7 @@ class Pipeline:
             self._scorer.use(prepared)
             self.config = config
             self._batcher.max_batch = config.encoder.max_batch
+            self._gates, self._last = change_gates(config), {}
             before, self._detectors = self._detectors, {}
             self._metrics.configure(config)
             self.switches = self.switches.within(config)
@@ -289,12 +327,3 @@ class Pipeline:
     def activities(self) -> tuple[Activity, ...]:
         """Describe every event on every source that it is listened for."""
         return tuple(activity for each in self._detectors.values() for activity in each.activities())
-
-
-def _spread(values: FloatArray, rows: Sequence[int | None]) -> FloatArray:
-    """Return the rows asked for, zeros where there is None."""
-    spread = np.zeros((len(rows), values.shape[1]), dtype=np.float32)
-    for index, row in enumerate(rows):
-        if row is not None:
-            spread[index] = values[row]
-    return spread

@@ -38,6 +38,7 @@ DOCUMENTED = {
     "sound_monitor_clipped_samples_total": "counter",
     "sound_monitor_capture_restarts_total": "counter",
     "sound_monitor_windows_scored_total": "counter",
+    "sound_monitor_windows_reused_total": "counter",
     "sound_monitor_clips_total": "counter",
     "sound_monitor_hooks_total": "counter",
     "sound_monitor_hook_events": "gauge",
@@ -82,6 +83,7 @@ def drive(metrics: Metrics) -> None:
     for reason in RestartReason:
         metrics.restart("kitchen", reason)
     metrics.window_scored("kitchen")
+    metrics.window_reused("kitchen")
     for reason in DropReason:
         metrics.window_dropped("kitchen", reason)
     metrics.batch(3, 0.02)

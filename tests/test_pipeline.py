@@ -140,6 +140,26 @@ async def test_every_sample_and_every_embedding_is_handed_on_and_quiet_windows_h
     assert collected.silent == [not loud for loud in newest_hop_is_loud]
 
 
+async def test_a_steady_room_has_the_scores_of_its_last_embedding_and_the_same_events(tmp_path):
+    path = write_scene(tmp_path / "a.wav", (None, 6), (500, 2), (None, 6))
+    windows = {"window_seconds": 1, "hop_seconds": 0.25, "min_level_dbfs": -90}
+    every, collected, _ = await pipeline(config({"hall": file(path)}, windows=windows), lossless=True)
+    await every.run()
+    gate = {"change_gate": {"max_seconds": 60, "tolerance_db": 6}}
+    gated, same, registry = await pipeline(
+        config({"hall": file(path)}, windows=windows | gate), lossless=True
+    )
+    await gated.run()
+    assert same.told() == collected.told()
+    assert len(same.times["hall"]) == len(collected.times["hall"])
+    assert same.embedded_times == same.times["hall"]
+    reused = registry.get_sample_value("sound_monitor_windows_reused_total", {"source": "hall"})
+    assert reused > 20
+    scored = registry.get_sample_value("sound_monitor_windows_scored_total", {"source": "hall"})
+    embedded = registry.get_sample_value("sound_monitor_batch_size_sum")
+    assert scored == embedded + reused
+
+
 async def test_an_event_is_only_listened_for_on_its_sources(tmp_path):
     path = write_scene(tmp_path / "a.wav", (None, 2), (500, 2), (None, 2))
     events = EVENTS | {"low": {**EVENTS["low"], "sources": ["attic"]}}
