@@ -102,10 +102,6 @@ class Metrics:
             "hooks_total", "Attempts to tell webhooks and commands, by how they went.", "hook", "outcome"
         )
         self._hook_waiting = gauge("hook_events", "Events that wait for a webhook or command.", "hook")
-        for hook in config.hook_labels:
-            self._hook_waiting.labels(hook)
-            for outcome in HookOutcome:
-                self._hooks.labels(hook, outcome)
 
         self._mqtt = gauge(
             "mqtt_connected", "1 while the MQTT broker has accepted the connection; NaN where MQTT is off."
@@ -155,8 +151,15 @@ class Metrics:
         self._outbox_told: Mapping[str, int] = {}
         self._sources: frozenset[str] = frozenset()
         self._pairs: frozenset[tuple[str, str]] = frozenset()
+        self._add_hooks(config)
         self.configure(config)
         self.mqtt(False if config.mqtt else None)
+
+    def _add_hooks(self, config: Config) -> None:
+        for hook in config.hook_labels:
+            self._hook_waiting.labels(hook)
+            for outcome in HookOutcome:
+                self._hooks.labels(hook, outcome)
 
     def configure(self, config: Config) -> None:
         """Have exactly the series of this configuration: new ones from 0, the others going on."""
