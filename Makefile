@@ -21,7 +21,7 @@ RUN_PACKAGES := python3-venv libportaudio2
 TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto openssl prometheus pulseaudio systemd \
   gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
 
-.PHONY: help run test check format schema large chaos soak fuzz clean
+.PHONY: help run test check format schema large homeassistant chaos soak fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -64,8 +64,12 @@ fuzz: $(STAMPS)/test ## hostile inputs of every kind, CASES of them, new ones ea
 soak: $(STAMPS)/test ## replay days of sound and check that nothing grows (HOURS=24)
 	@$(BIN)/python tests/soak.py --hours $(HOURS)
 
+homeassistant: $(STAMPS)/test ## the tests with a real Home Assistant, which is installed into an environment of its own
+	@.ci/homeassistant .venv-homeassistant $(PYTHON)
+	@$(BIN)/python -m pytest -m large -s tests/test_home_assistant.py $(PYTEST_ARGS)
+
 clean: ## remove what make has set up
-	rm -rf $(VENV) $(STAMPS) dist
+	rm -rf $(VENV) .venv-homeassistant $(STAMPS) dist
 
 $(STAMPS)/run: pyproject.toml constraints.txt
 	@mkdir -p $(STAMPS)
