@@ -25,7 +25,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto op
 .DELETE_ON_ERROR:
 
 help: ## what can be made
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMPS)/run ## listen: the default microphone, or a demo scene where there is none (CONFIG=file.yaml)
 	@if [ "$(CONFIG)" != config/demo.yaml ]; then exec $(BIN)/sound-monitor run $(CONFIG); fi; \

@@ -18,7 +18,7 @@ from monitor.sinks.discovery import discovery
 from monitor.sinks.messages import Topics, event_fields
 from monitor.sinks.mqtt import MqttSink
 from monitor.sinks.retained import Retained
-from monitor.status import SourceStatus
+from monitor.status import SourceState, SourceStatus
 from monitor.switches import NOTHING_OFF, Switches, save_switches
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
 from monitor.web import Live
@@ -219,8 +219,9 @@ class MqttOutlet(Outlet):
                 self._problems[source.name] = source.problem
                 payload = messages.diagnostics_payload(source)
                 self._sink.retain(self._topics.diagnostics(source.name), payload)
-            if due and source.level_dbfs is not None and self._mqtt.homeassistant.enabled:
-                self._sink.set_level(source.name, source.level_dbfs)
+            level_dbfs = None if source.state is SourceState.OFFLINE else source.level_dbfs
+            if due and level_dbfs is not None and self._mqtt.homeassistant.enabled:
+                self._sink.set_level(source.name, level_dbfs)
 
     async def switched(self, switches: Switches) -> None:
         """Tell the positions of all switches."""

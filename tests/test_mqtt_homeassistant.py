@@ -239,12 +239,16 @@ async def test_problems_are_told_at_once_and_counters_and_levels_now_and_then(br
         outlet.observe([status(windows_dropped=dropped)], now=109.0)
         outlet.observe([status(windows_dropped=dropped, problem="muted")], now=109.5)
         await until(lambda: told() == quiet | {"problem": "muted", "windows_dropped": 7})
-        outlet.observe([status(overflows=2, restarts=1)], now=110.0)
+        lost = SourceStatus("yard", SourceState.OFFLINE, level_dbfs=-20.0)
+        outlet.observe([lost, status(overflows=2, restarts=1)], now=110.0)
         await until(lambda: told() == quiet | {"overflows": 2, "restarts": 1})
-        levels = [payload for topic, payload, _ in receiver.messages if topic.endswith("level_dbfs")]
-        await until(lambda: len([t for t, _, _ in receiver.messages if t.endswith("level_dbfs")]) == 2)
-        assert levels[0] == "-31.4"
-        assert len([t for t, _, _ in receiver.messages if t.endswith("diagnostics")]) == 3
+
+        def times(topic):
+            return [told for told, _, _ in receiver.messages].count(f"sound-monitor/{topic}")
+
+        await until(lambda: times("hall/level_dbfs") == 2)
+        assert times("hall/diagnostics") == 3
+        assert times("yard/level_dbfs") == 0
 
 
 def listening(tmp_path, broker):

@@ -28,7 +28,7 @@ class Retained:
         self._payloads: dict[str, bytes] = {}
         self._dirty: dict[str, None] = {}
         self._known: set[str] = set()
-        self._saved: frozenset[str] = frozenset()
+        self._unsaved = False
         self._wanted: frozenset[str] | None = None
         self._failing = False
 
@@ -37,7 +37,7 @@ class Retained:
         if self._path is None:
             return
         try:
-            self._saved = _parsed(self._path.read_text(encoding="utf-8"))
+            self._known |= _parsed(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
@@ -45,7 +45,6 @@ class Retained:
                 "%s: can't be read (%s); what has left the configuration may stay with the broker",
                 *(self._path, error),
             )
-        self._known |= self._saved
 
     def want(self, topics: Iterable[str]) -> None:
         """Have the broker hold nothing but these from now on; what they carry is told by `set`."""
@@ -62,7 +61,7 @@ class Retained:
         self._payloads[topic] = payload
         self._dirty[topic] = None
         if payload:
-            self._known.add(topic)
+            self._know(topic)
         return True
 
     def resend(self) -> None:
@@ -83,7 +82,8 @@ class Retained:
 
     async def remember(self, *others: str) -> None:
         """Write down what the broker may get to hold, before it does."""
-        self._known.update(others)
+        for topic in others:
+            self._know(topic)
         await self._save()
 
     async def acknowledged(self, messages: Iterable[Message]) -> None:
@@ -93,20 +93,27 @@ class Retained:
                 del self._payloads[message.topic]
                 self._dirty.pop(message.topic, None)
                 self._known.discard(message.topic)
+                self._unsaved = True
         await self._save()
 
     async def _save(self) -> None:
-        topics = frozenset(self._known)
-        if self._path is None or topics == self._saved:
+        if self._path is None or not self._unsaved:
             return
+        text = json.dumps({"topics": sorted(self._known)}) + "\n"
+        self._unsaved = False
         try:
-            await asyncio.to_thread(replace_file, self._path, json.dumps({"topics": sorted(topics)}) + "\n")
+            await asyncio.to_thread(replace_file, self._path, text)
         except OSError as error:
             level = logging.DEBUG if self._failing else logging.WARNING
             _log.log(level, "%s: can't be written (%s); trying again", self._path, error.strerror)
-            self._failing = True
+            self._unsaved = self._failing = True
         else:
-            self._saved, self._failing = topics, False
+            self._failing = False
+
+    def _know(self, topic: str) -> None:
+        if topic not in self._known:
+            self._known.add(topic)
+            self._unsaved = True
 
 
 def _parsed(text: str) -> frozenset[str]:
