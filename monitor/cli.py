@@ -250,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
 def _takes_recordings(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
     replay.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")
+    takes_overlays(replay)
     replay.add_argument("--scores", type=Path, metavar="TSV", help="write every window's scores here")
     replay.add_argument(
         "--history", type=Path, metavar="DIR", help="keep the embeddings here, for search and backtest"

@@ -61,7 +61,7 @@ def replay(arguments: argparse.Namespace) -> int:
     from monitor.config_file import load_config  # noqa: PLC0415
     from monitor.replay import print_replay  # noqa: PLC0415
 
-    config = load_config(arguments.config)
+    config = load_config(arguments.config, overlays=arguments.overlay)
     asyncio.run(print_replay(config, arguments.files, arguments.scores, arguments.history))
     return OK
 
