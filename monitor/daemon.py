@@ -24,6 +24,7 @@ from monitor.hooks import HookOutlet, hook_outlets
 from monitor.metrics import Metrics
 from monitor.outbox import Backlog
 from monitor.outlets import LogOutlet, MqttOutlet, Outlets, PageOutlet, SwitchMemory, mqtt_outlet
+from monitor.past.ask import ask_history
 from monitor.pipeline import Outlet, Pipeline
 from monitor.recorder import Recorder, kind_of, recording
 from monitor.rules import event_in_words, stored_in_words, windows_in_words
@@ -85,7 +86,7 @@ class Daemon:
         self._mqtt: MqttOutlet | None = None
         self._recorder: Recorder | None = None
         self._outlets = Outlets(LogOutlet())
-        self._live = Live(enable=self._enable)
+        self._live = Live(enable=self._enable, ask=self._ask if config.history else None)
         self._reload = ReloadStatus(ok=True, at=self._started_at)
         self._metrics.reload(ok=True, at=self._started_at)
         self._stop = asyncio.Event()
@@ -260,6 +261,11 @@ class Daemon:
             raise MonitorError("the model is being loaded; try again in a moment")
         await self._pipeline.enable(source, event, on)
 
+    async def _ask(self, words: str, since: float) -> dict[str, object]:
+        if self._pipeline is None:
+            raise MonitorError("the model is being loaded; try again in a moment")
+        return await ask_history(words, since, self._config, self._scorer)
+
     def _kind_of(self, window: Window, dimension: int) -> Kind:
         config = self._pipeline.config if self._pipeline else self._config
         return kind_of(window, dimension, self._scorer.encoder, config)
@@ -305,5 +311,6 @@ class Daemon:
             mqtt_connected=self._mqtt_connected,
             outbox=OutboxStatus(backlog.pending, backlog.oldest_time),
             reload=self._reload,
+            searchable=config.history is not None,
             clips_served=_served(config) is not None,
         )

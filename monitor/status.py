@@ -149,6 +149,8 @@ class Status:
     reload: ReloadStatus
     stored: tuple[str, ...] = ()
     """What of the sound and the events is kept and where, in words."""
+    searchable: bool = False
+    """Whether there is a history to search."""
     clips_served: bool = False
     """Whether `/clips/` plays the recordings of events."""
 

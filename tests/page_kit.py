@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from scenes import HOUSE
 
 from monitor.config import HttpConfig
+from monitor.errors import MonitorError
+from monitor.past.search import Moment
 from monitor.status import Status
 from monitor.web import Live, serve
 
@@ -21,10 +23,22 @@ class Shown:
     def __init__(self) -> None:
         self.now: Status = HOUSE
         self.switched: list[tuple[str, str | None, bool]] = []
-        self.live = Live(enable=self.enable)
+        self.sought: list[str] = []
+        self.live = Live(enable=self.enable, ask=self.ask)
 
     async def enable(self, source: str, event: str | None, on: bool) -> None:
         self.switched.append((source, event, on))
+
+    async def ask(self, words: str, since: float) -> dict[str, object]:
+        self.sought.append(words)
+        if words == "nothing":
+            raise MonitorError("the history can't be read")
+        at = self.now.at - 600.0
+        moments = (
+            Moment("kitchen", at, at + 4.0, at + 2.0, 0.83, -40.0, ("dog_bark",)),
+            Moment("garage", at + 60.0, at + 62.0, at + 62.0, 0.61, -50.0),
+        )
+        return {"moments": moments, "hours": 23.5, "foreign": {"clap": 1.25}}
 
     def serve(self, port: int = 0):
         return serve(

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from monitor.config import Config
+from monitor.directories import history_directory
+from monitor.history.folder import Folder
 from monitor.history.segment import Segment
 from monitor.past.query import Query, embed_query
 from monitor.past.search import Found, search, with_events
@@ -72,3 +74,11 @@ async def ask(
         return with_events(found, told, clips)
 
     return await asyncio.to_thread(answer)
+
+
+async def ask_history(words: str, since: float, config: Config, scorer: Scorer) -> dict[str, object]:
+    """Find the moments of the daemon's own history that sound like some words: what the page shows."""
+    clips = config.clips.directory if config.clips else None
+    folder = Folder(history_directory(config))
+    found = await ask(Query([words]), config, scorer, folder, Scope(since=since), clips=clips)
+    return {"moments": found.moments, "hours": found.hours, "foreign": found.foreign}

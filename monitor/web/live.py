@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs, web
 
 from monitor.status import Status, to_json
+from monitor.web.asking import Ask
 from monitor.web.control import Enable
 from monitor.web.day import Day
 from monitor.web.feed import Feed, Stream, wait
@@ -33,6 +34,8 @@ class Live:
     day: Day = field(default_factory=Day)
     enable: Enable | None = None
     """What the page's switches call."""
+    ask: Ask | None = None
+    """What the page's search calls."""
 
 
 class LiveRoutes:

@@ -25,6 +25,7 @@ from monitor.errors import MonitorError
 from monitor.status import Status, to_json
 from monitor.web import control
 from monitor.web.access import OPEN_PATH, ask_for, resolve_token
+from monitor.web.asking import AskRoute
 from monitor.web.guard import LIMITS, add_headers, guard, without_expectations
 from monitor.web.live import WRITE_SECONDS, Live, LiveRoutes
 from monitor.web.recordings import add_recordings
@@ -83,6 +84,8 @@ async def serve(
     routes.add_to(app)
     if live is not None and live.enable is not None:
         control.SwitchRoute(live.enable).add_to(app)
+    if live is not None and live.ask is not None:
+        AskRoute(live.ask).add_to(app)
     if clips is not None:
         add_recordings(app, clips)
     runner = web.AppRunner(

@@ -78,11 +78,12 @@ export class Events {
     byId("filter").addEventListener("click", unfiltered);
   }
 
-  update(newestFirst, lane, clipsServed) {
-    this.#of = lane ? newestFirst.filter((each) => each.source === lane.source && each.name === lane.name) : newestFirst;
+  // `only` says in words what the occurrences are restricted to; null while they are all of the day's.
+  update(occurrences, only, clipsServed) {
+    this.#of = occurrences;
     this.#clipsServed = clipsServed;
-    byId("filter").hidden = lane === null;
-    if (lane) setText(byId("filter"), `${title(lane.name)}, ${title(lane.source)} only: show all`);
+    byId("filter").hidden = only === null;
+    if (only) setText(byId("filter"), `${only} only: show all`);
     this.#show();
   }
 

@@ -36,6 +36,7 @@ export const iso = (unixSeconds) => new Date(unixSeconds * 1000).toISOString();
 
 const REASONS = {
   threshold: "fell silent",
+  found: "found by search",
   max_duration: "longest duration",
   source_lost: "source lost",
   disabled: "switched off",

@@ -1,10 +1,11 @@
 // Follows the daemon's stream and keeps the page true to it, or says that it can't.
 
-import { Day } from "./day.js";
+import { DAY_SECONDS, Day } from "./day.js";
 import { byId, setAttribute, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { showSettings, showSystem } from "./facts.js";
-import { clock } from "./format.js";
+import { clock, title } from "./format.js";
+import { Search } from "./search.js";
 import { Sources } from "./sources.js";
 import { Stream } from "./stream.js";
 import { followTheme } from "./theme.js";
@@ -26,7 +27,8 @@ let paused = false;
 let inSight = [];
 let hiding = 0;
 
-const events = new Events(() => choose(null));
+const search = new Search(() => choose(null));
+const events = new Events(() => (lane ? choose(null) : search.clear()));
 const timeline = new Timeline((pressed) => choose(lane?.key === pressed.key ? null : pressed), (event) => events.choose(event));
 const day = new Day();
 const sources = new Sources((names) => {
@@ -47,6 +49,7 @@ const stream = new Stream(
     status(status) {
       now = status.at;
       clipsServed = status.clips_served;
+      search.offer(status.searchable);
       heard();
       sources.update(status, rules);
       showSystem(status);
@@ -102,8 +105,13 @@ async function refusal() {
 function showDay() {
   dayShown = true;
   const newestFirst = day.newestFirst(now);
-  timeline.update(newestFirst, now, lane?.key ?? null);
-  events.update(newestFirst, lane, clipsServed);
+  const found = (search.found ?? []).filter((each) => each.ended_at > now - DAY_SECONDS);
+  const newest = found.toSorted((a, b) => b.started_at - a.started_at);
+  timeline.update([...newest, ...newestFirst], now, lane?.key ?? null);
+  if (lane) {
+    const ofLane = [...newest, ...newestFirst].filter((each) => each.source === lane.source && each.name === lane.name);
+    events.update(ofLane, `${title(lane.name)}, ${title(lane.source)}`, clipsServed);
+  } else events.update(search.found ? found : newestFirst, search.found && `“${search.words}”`, clipsServed);
   sources.mark(newestFirst, now);
 }
 
