@@ -49,8 +49,9 @@ format: $(STAMPS)/test ## mend the format
 	@$(BIN)/ruff check -q --fix .
 	@$(BIN)/ruff format -q .
 
-schema: $(STAMPS)/run ## write config/schema.json anew
+schema: $(STAMPS)/run ## write config/schema.json and config/REFERENCE.md anew
 	@$(BIN)/python -m monitor.schema > config/schema.json
+	@$(BIN)/python -m monitor.reference > config/REFERENCE.md
 
 large: $(STAMPS)/test ## the tests that take full-size models or many minutes
 	@$(BIN)/python -m pytest -m large $(PYTEST_ARGS)

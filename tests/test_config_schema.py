@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ import yaml
 from pydantic import BaseModel
 
 from monitor.check import report
-from monitor.config import Config, Section
+from monitor.config import Config, EventConfig, MqttConfig, Section
 from monitor.config_file import load_config
 from monitor.errors import ConfigError
+from monitor.reference import reference
 from monitor.schema import json_schema
 
 FOLDER = Path(__file__).resolve().parent.parent / "config"
@@ -169,3 +171,12 @@ def test_the_schema_and_the_loader_refuse_the_same(change, validator, tmp_path):
 
 def test_the_schema_takes_a_variable_where_a_number_is_wanted(validator):
     validator.validate(BASE | {"http": {"port": "${PORT:-9464}", "enabled": "${PAGE}"}})
+
+
+def test_the_reference_is_that_of_the_schema_and_names_every_key():
+    text = reference()
+    assert (FOLDER / "REFERENCE.md").read_text() == text, "run make schema"
+    keys = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert set(Config.model_fields) | set(EventConfig.model_fields) | set(MqttConfig.model_fields) <= keys
+    anchors = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
