@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -118,6 +119,8 @@ class Sample:
     rss_mib: float
     handles: int
     children: int
+    waited_seconds: float
+    """In which its threads could have run and another process had the processor."""
 
 
 class Life:
@@ -160,6 +163,7 @@ class Life:
             if text.endswith("\n"):  # else torn by a kill
                 self.raw.append(text.rstrip())
             return
+        line["read_at"] = time.monotonic()
         self.lines.append(line)
         message = line["message"]
         if "event" in line:
@@ -215,8 +219,19 @@ class Life:
                     process.memory_info().rss / 2**20,
                     process.num_fds(),
                     len(process.children(recursive=True)),
+                    _waited_seconds(self.process.pid),
                 )
             )
+
+    def starved(self, line: dict) -> bool:
+        """Tell whether the machine gave it no processor in the minute before a line of its log."""
+        assert self.listening_at is not None
+        at = line["read_at"] - self.listening_at
+        near = [sample for sample in self.samples if at - 60.0 < sample.seconds < at + 10.0]
+        return any(
+            after.waited_seconds - before.waited_seconds > 0.5 * (after.seconds - before.seconds)
+            for before, after in pairwise(near)
+        )
 
     def growth(self) -> tuple[float, float, float] | None:
         """Return minutes, MiB and handles gained after the warm-up, between medians of quarters."""
@@ -238,7 +253,9 @@ class Life:
         found += [
             f"life {self.number}: {line['message']}"
             for line in self.lines
-            if line["level"] in {"error", "critical"} and not line["message"].startswith(_EXPECTED_ERRORS)
+            if line["level"] in {"error", "critical"}
+            and not line["message"].startswith(_EXPECTED_ERRORS)
+            and not (line["message"].startswith("no progress: ") and self.starved(line))
         ]
         return found + [
             f"life {self.number}: {text}" for text in self.raw if not text.startswith(_EXPECTED_ERRORS)
@@ -453,6 +470,14 @@ class World:
         self.subscribed.clear()
         await asyncio.to_thread(self.broker.kill)
         await self.link.close()
+
+
+def _waited_seconds(pid: int) -> float:
+    total = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(path.read_text().split()[1])
+    return total / 1e9
 
 
 @contextlib.contextmanager
