@@ -141,16 +141,16 @@ def test_connection_problem_and_dropped_windows_are_told_while_the_source_is_awa
         "binary_sensor", "yard", "problem", "Audio problem"
     ) | {
         "state_topic": "sound-monitor/yard/diagnostics",
-        "value_template": "{{ 'ON' if value_json.problem else 'OFF' }}",
+        "value_template": "{{ 'ON' if (value_json | default({})).problem else 'OFF' }}",
         "json_attributes_topic": "sound-monitor/yard/diagnostics",
-        "json_attributes_template": "{{ {'problem': value_json.problem} | tojson }}",
+        "json_attributes_template": "{{ {'problem': (value_json|default({})).get('problem')} | tojson }}",
         "device_class": "problem",
         "entity_category": "diagnostic",
         "availability": [ONLINE],
     }
     assert entity("sensor", "yard", "dropped") == common("sensor", "yard", "dropped", "Dropped windows") | {
         "state_topic": "sound-monitor/yard/diagnostics",
-        "value_template": "{{ value_json.windows_dropped }}",
+        "value_template": "{{ (value_json | default({})).windows_dropped | default(0) }}",
         "state_class": "total_increasing",
         "icon": "mdi:speedometer-slow",
         "entity_category": "diagnostic",

@@ -204,7 +204,7 @@ def http_ports(loop, folder):
         registry = CollectorRegistry()
         Metrics(registry, METRICS_CONFIG)
         config = HttpConfig(port=0, token_file=token_file)
-        server = serve(config, registry, lambda: HOUSE, lambda: (True, ""), {})
+        server = serve(config, registry, lambda: HOUSE, lambda: (True, ""), environ={})
         return (await stack.enter_async_context(server)).port
 
     yield loop.run(start(None)), loop.run(start(folder / "token"))

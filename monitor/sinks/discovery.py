@@ -110,11 +110,12 @@ class _Device:
         return self._message("binary_sensor", "connected", "Audio connection", about, while_lost=True)
 
     def _problem(self) -> tuple[str, bytes]:
+        # A topic that is removed is empty for a moment, which a template mustn't complain about.
         about = {
             "state_topic": self._topics.diagnostics(self._source),
-            "value_template": "{{ 'ON' if value_json.problem else 'OFF' }}",
+            "value_template": "{{ 'ON' if (value_json | default({})).problem else 'OFF' }}",
             "json_attributes_topic": self._topics.diagnostics(self._source),
-            "json_attributes_template": "{{ {'problem': value_json.problem} | tojson }}",
+            "json_attributes_template": "{{ {'problem': (value_json|default({})).get('problem')} | tojson }}",
             "device_class": "problem",
             "entity_category": "diagnostic",
         }
@@ -123,7 +124,7 @@ class _Device:
     def _dropped(self) -> tuple[str, bytes]:
         about = {
             "state_topic": self._topics.diagnostics(self._source),
-            "value_template": "{{ value_json.windows_dropped }}",
+            "value_template": "{{ (value_json | default({})).windows_dropped | default(0) }}",
             "state_class": "total_increasing",
             "icon": "mdi:speedometer-slow",
             "entity_category": "diagnostic",
