@@ -42,7 +42,6 @@ const REASONS = {
   disabled: "switched off",
   schedule: "outside its hours",
   shutdown: "shutdown",
-  restart: "restart",
   reload: "settings changed",
   restart: "restarted",
 };
