@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC221 - a test may block its own event loop
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from mqtt_kit import Link, Receiver, an_event, delivered, retained, running, unt
 from monitor.config import MqttConfig, TlsConfig
 from monitor.errors import SinkError
 from monitor.outbox import Outbox
-from monitor.sinks.connection import connect, resolve_password
+from monitor.sinks.connection import _Client, connect, resolve_password
 from monitor.sinks.messages import Topics
 from monitor.sinks.mqtt import MqttSink, subscribe
 from monitor.types import Phase
@@ -564,3 +565,27 @@ async def test_a_connection_lost_as_soon_as_it_was_accepted_is_noticed(after: by
         with pytest.raises(SinkError):
             await listen()
     server.close()
+
+
+async def test_a_broker_that_sends_nonsense_with_its_acceptance_is_left_at_once(caplog, monkeypatch):
+    connecting = _Client._client_connect
+
+    def connect_and_come_late(client: _Client) -> None:
+        connecting(client)
+        time.sleep(0.1)  # a busy machine's thread: everything has been read before anyone waits for it
+
+    async def accept_and_babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(b"\x20\x02\x00\x00" + b"\x32\x07\x00\x03aK\x8d\x00\x01")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(accept_and_babble, "127.0.0.1", 0) as server:
+        config = MqttConfig(broker="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        monkeypatch.setattr(_Client, "_client_connect", connect_and_come_late)
+        async with asyncio.timeout(5):
+            with pytest.raises(SinkError, match="sent what isn't MQTT after it had accepted"):
+                async with connect(config, environ={}):
+                    pass
+    gc.collect()
+    assert not caplog.records, "an error that nobody has looked at is told when it is collected"

@@ -161,10 +161,14 @@ class _Client(aiomqtt.Client):
         self._shut()
 
     async def __aenter__(self) -> Self:
+        disconnected = self._disconnected
         await super().__aenter__()
+        # Lost since it was accepted, which the library has just forgotten: nobody would ever hear of it.
+        broken = disconnected.exception() if disconnected.done() else None
         if self._client.socket() is None:
-            # Lost since it was accepted, which the library has just forgotten: nobody would ever hear of it.
             raise _ClosedAtOnceError("closed after it was accepted")
+        if broken is not None:
+            raise aiomqtt.MqttError("sent what isn't MQTT after it had accepted") from broken
         return self
 
     async def dispose(self) -> None:
