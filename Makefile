@@ -18,8 +18,8 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 
 RUN_PACKAGES := python3-venv libportaudio2
-TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto openssl prometheus pulseaudio systemd \
-  gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
+TEST_PACKAGES := $(RUN_PACKAGES) chromium ffmpeg libasound2-plugins mosquitto mosquitto-clients openssl prometheus \
+  pulseaudio systemd gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi
 
 .PHONY: help run test check format schema large homeassistant chaos soak fuzz clean
 .DELETE_ON_ERROR:
