@@ -3,6 +3,7 @@
 import json
 import re
 
+import jinja2
 import pytest
 
 from monitor import __version__
@@ -85,7 +86,27 @@ def test_an_event_is_a_binary_sensor_with_its_class_and_attributes(source, event
     ) | {
         "state_topic": f"sound-monitor/{source}/{event}/state",
         "json_attributes_topic": f"sound-monitor/{source}/{event}/attributes",
+        "json_attributes_template": "{{ value or '{}' }}",
         "device_class": device_class,
+    }
+
+
+def test_templates_bear_a_retained_topic_that_is_being_removed():
+    # As Home Assistant renders them: `value_json` is undefined where the payload is no JSON.
+    jinja = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    rendered = {
+        (topic.split("/")[3], key): jinja.from_string(template).render(value="")
+        for topic, payload in told().items()
+        if not topic.startswith("homeassistant/event/")  # whose topic isn't retained
+        for key, template in payload.items()
+        if key.endswith("_template")
+    }
+    assert rendered == {
+        ("dog_bark-detected", "json_attributes_template"): "{}",
+        ("smoke_alarm-detected", "json_attributes_template"): "{}",
+        ("problem", "value_template"): "OFF",
+        ("problem", "json_attributes_template"): '{"problem": null}',
+        ("dropped", "value_template"): "0",
     }
 
 
@@ -141,7 +162,7 @@ def test_connection_problem_and_dropped_windows_are_told_while_the_source_is_awa
         "binary_sensor", "yard", "problem", "Audio problem"
     ) | {
         "state_topic": "sound-monitor/yard/diagnostics",
-        "value_template": "{{ 'ON' if (value_json | default({})).problem else 'OFF' }}",
+        "value_template": "{{ 'ON' if (value_json | default({})).get('problem') else 'OFF' }}",
         "json_attributes_topic": "sound-monitor/yard/diagnostics",
         "json_attributes_template": "{{ {'problem': (value_json|default({})).get('problem')} | tojson }}",
         "device_class": "problem",
@@ -150,7 +171,7 @@ def test_connection_problem_and_dropped_windows_are_told_while_the_source_is_awa
     }
     assert entity("sensor", "yard", "dropped") == common("sensor", "yard", "dropped", "Dropped windows") | {
         "state_topic": "sound-monitor/yard/diagnostics",
-        "value_template": "{{ (value_json | default({})).windows_dropped | default(0) }}",
+        "value_template": "{{ (value_json | default({})).get('windows_dropped', 0) }}",
         "state_class": "total_increasing",
         "icon": "mdi:speedometer-slow",
         "entity_category": "diagnostic",

@@ -2,7 +2,8 @@
 
 Every entity has a message of its own (`homeassistant/<component>/<node>/<object>/config`), which all versions
 since 2023 read. `default_entity_id` is what older versions make of the two names, so that an entity is called
-the same everywhere.
+the same everywhere. Templates bear an empty payload without a warning: a topic that is removed may be emptied
+before Home Assistant has dropped its entity.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class _Device:
         about = {
             "state_topic": self._topics.state(self._source, event),
             "json_attributes_topic": self._topics.attributes(self._source, event),
+            "json_attributes_template": "{{ value or '{}' }}",
             "device_class": self._config.events[event].device_class or "sound",
         }
         return self._message("binary_sensor", f"{event}-detected", _in_words(event), about)
@@ -110,10 +112,9 @@ class _Device:
         return self._message("binary_sensor", "connected", "Audio connection", about, while_lost=True)
 
     def _problem(self) -> tuple[str, bytes]:
-        # A topic that is removed is empty for a moment, which a template mustn't complain about.
         about = {
             "state_topic": self._topics.diagnostics(self._source),
-            "value_template": "{{ 'ON' if (value_json | default({})).problem else 'OFF' }}",
+            "value_template": "{{ 'ON' if (value_json | default({})).get('problem') else 'OFF' }}",
             "json_attributes_topic": self._topics.diagnostics(self._source),
             "json_attributes_template": "{{ {'problem': (value_json|default({})).get('problem')} | tojson }}",
             "device_class": "problem",
@@ -124,7 +125,7 @@ class _Device:
     def _dropped(self) -> tuple[str, bytes]:
         about = {
             "state_topic": self._topics.diagnostics(self._source),
-            "value_template": "{{ (value_json | default({})).windows_dropped | default(0) }}",
+            "value_template": "{{ (value_json | default({})).get('windows_dropped', 0) }}",
             "state_class": "total_increasing",
             "icon": "mdi:speedometer-slow",
             "entity_category": "diagnostic",
