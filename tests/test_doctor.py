@@ -28,6 +28,7 @@ from monitor.doctor.finding import Verdict
 from monitor.doctor.hearing import look_at_sound_cards
 from monitor.doctor.machine import Clock, look_at_disk, look_at_model
 from monitor.sinks.connection import Message, connect
+from monitor.sources import helper
 from monitor.web import serve
 
 SECRET = "tr0ub4dor-and-three"
@@ -126,6 +127,28 @@ async def test_microphones_that_speak_are_silent_or_absent(tmp_path, monkeypatch
     assert "is it muted (alsamixer), the wrong input, or unplugged?" in found["source muted"][1]
     assert found["source gone"][0] == "failed"
     assert "sound-monitor devices" in found["source gone"][1]
+
+
+@pytest.mark.real
+async def test_channels_of_one_device_open_it_once(tmp_path, monkeypatch, no_model):
+    opened = []
+
+    def start(request):
+        opened.append((request["device"], request["channels"]))
+        return helper_start(request)
+
+    helper_start = helper.start
+    monkeypatch.setattr(helper, "start", start)
+    rng = np.random.default_rng(1)
+    soundfile.write(tmp_path / "noise.wav", 0.05 * rng.standard_normal((48_000 * 20, 2)), 48_000)
+    with pulse_server(channels=2) as pulse:
+        for name in ("HOME", "XDG_RUNTIME_DIR", "PULSE_SERVER"):
+            monkeypatch.setenv(name, pulse.environment[name])
+        pulse.play(tmp_path / "noise.wav")
+        channels = {f"channel_{number}": {"device": "room_mic", "channel": number} for number in (1, 2)}
+        found = await findings(tmp_path, {"sources": channels})
+    assert [found[f"source {name}"][0] for name in channels] == ["ok", "ok"]
+    assert opened == [("room_mic", 2)]
 
 
 @pytest.mark.parametrize(

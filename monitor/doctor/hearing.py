@@ -15,6 +15,7 @@ from monitor.doctor.finding import Finding, failed, warned, worked
 from monitor.errors import SourceError
 from monitor.pcm import level_dbfs
 from monitor.sources import open_source
+from monitor.sources.sharing import Captures
 
 _RATE_HZ = 48_000
 _LISTEN_SECONDS = 2.0
@@ -47,11 +48,14 @@ def look_at_sound_cards(config: Config, devices: Path = _DEVICES) -> Iterator[Fi
 
 async def look_at_sources(config: Config) -> AsyncIterator[Finding]:
     """Open every source, several at a time, and listen for a moment."""
-    gate = asyncio.Semaphore(_AT_ONCE)
+    gate, captures = asyncio.Semaphore(_AT_ONCE), Captures()
 
     async def look(name: str, source: SourceConfig) -> Finding:
+        if isinstance(source, MicrophoneSource):
+            # All at once: a device that several listen to is opened once, with the channels of all.
+            return await _look_at(name, source, captures)
         async with gate:
-            return await _look_at(name, source)
+            return await _look_at(name, source, captures)
 
     async with asyncio.TaskGroup() as group:
         looking = [group.create_task(look(name, source)) for name, source in config.sources.items()]
@@ -59,14 +63,14 @@ async def look_at_sources(config: Config) -> AsyncIterator[Finding]:
             yield await task
 
 
-async def _look_at(name: str, config: SourceConfig) -> Finding:
+async def _look_at(name: str, config: SourceConfig, captures: Captures) -> Finding:
     about = f"source {name}"
     if isinstance(config, PcmSource) and config.path is not None:
         return worked(about, "is standard input, which can be tried by running only")
     waits = isinstance(config, PcmSource) and config.listen is not None
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            samples, began, problem = await _heard(name, config)
+            samples, began, problem = await _heard(name, config, captures)
     except SourceError as error:
         return failed(about, str(error))
     except TimeoutError:
@@ -76,11 +80,11 @@ async def _look_at(name: str, config: SourceConfig) -> Finding:
     return _judged(about, config, samples, began, problem)
 
 
-async def _heard(name: str, config: SourceConfig) -> tuple[np.ndarray, float, str | None]:
+async def _heard(name: str, config: SourceConfig, captures: Captures) -> tuple[np.ndarray, float, str | None]:
     """Return some seconds of sound, the seconds until it began, and what the source says of it."""
     started = time.monotonic()
     began, blocks, samples = 0.0, [], 0
-    async with open_source(name, config, _RATE_HZ) as source:
+    async with open_source(name, config, _RATE_HZ, captures) as source:
         async for block in source:
             began = began or time.monotonic() - started
             blocks.append(block.samples)
