@@ -1,6 +1,7 @@
 """The broker inside the process: what a first run meets, and what clients must not be able to do to it."""
 
 import asyncio
+import gc
 import logging
 import random
 import socket
@@ -197,6 +198,36 @@ async def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.Monkey
                 assert time.monotonic() < deadline
                 await link.publish(Message("sound-monitor/hall/event", bytes(50_000)))
         writer.transport.abort()
+
+
+class Hasty:
+    """asyncio, where a hundredth of a second is a second."""
+
+    def __getattr__(self, name: str):
+        return getattr(asyncio, name)
+
+    async def wait_for(self, awaited, timeout: float):  # noqa: ASYNC109 - its name in asyncio
+        return await asyncio.wait_for(awaited, timeout / 100.0)
+
+
+async def test_a_client_that_acknowledges_nothing_is_complained_of_nowhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("amqtt.mqtt.protocol.handler.asyncio", Hasty())
+    async with EmbeddedBroker(MqttConfig(port=free_port()), environ={}) as broker, complaints() as found:
+        async with connect(MqttConfig(port=broker.port), environ={}) as link:
+            await link.publish(Message("a/kept", b"1", retained=True))
+            reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+            writer.write(bytes.fromhex("101000044d5154540402003c0004") + b"mute")
+            writer.write(bytes.fromhex("820800010003") + b"a/#\x01")
+            async with asyncio.timeout(10):
+                await reader.readuntil(b"a/kept")
+                await link.publish(Message("a/new", b"2"))
+                await reader.readuntil(b"a/new")
+            await asyncio.sleep(0.2)  # longer than it waits for the acknowledgements
+            writer.close()
+            await link.publish(Message("still", b"there"))
+        await until(lambda: not broker._clients)
+    gc.collect()
+    assert found == []
 
 
 async def test_more_clients_than_it_takes_are_turned_away():

@@ -8,17 +8,19 @@ can't fill memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hmac
 import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import BaseContext
+from amqtt.errors import AMQTTError
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
@@ -49,7 +51,7 @@ class EmbeddedBroker:
         """Start at the configured port or, where that is taken, at the next free one; raises SinkError."""
         password = await asyncio.to_thread(resolve_password, self._config, self._environ)
         doorkeeper = {"username": self._config.username, "password": password}
-        self._broker = Broker(
+        self._broker = _Broker(
             {
                 "listeners": {"default": {"type": "external"}},
                 "plugins": {f"{__name__}.{Doorkeeper.__qualname__}": doorkeeper},
@@ -121,6 +123,24 @@ class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
         wanted = f"{self._config.username or ''}\n{self._config.password or ''}"
         given = f"{session.username or ''}\n{session.password or ''}"
         return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
+    def _get_handler(self, session: Session) -> _Publisher | None:
+        handler = super()._get_handler(session)
+        return None if handler is None else _Publisher(handler)
+
+
+class _Publisher:
+    """Publishes to one client; that it doesn't acknowledge in time is its own affair."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    async def mqtt_publish(self, *message: Any, **options: Any) -> None:
+        # The broker overlooks what its tasks raise, and asyncio would log each with a traceback.
+        with contextlib.suppress(AMQTTError, OSError):
+            await self._handler.mqtt_publish(*message, **options)
 
 
 class _Writer(StreamWriterAdapter):  # type: ignore[misc]  # amqtt has no types
