@@ -10,7 +10,7 @@ CONFIG ?= config/demo.yaml
 # On a machine without a GPU, PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' saves gigabytes.
 PIP_ARGS ?=
 MINUTES ?= 5
-SEED ?= 1
+SEEDS ?= 1
 HOURS ?= 24
 CASES ?= 100000
 VENV := .venv
@@ -56,8 +56,8 @@ schema: $(STAMPS)/run ## write config/schema.json and config/REFERENCE.md anew
 large: $(STAMPS)/test ## the tests that take full-size models or many minutes
 	@$(BIN)/python -m pytest -m large $(PYTEST_ARGS)
 
-chaos: $(STAMPS)/test ## break everything around a real daemon and count the events (MINUTES=60 SEED=1)
-	@$(BIN)/python tests/chaos.py --minutes $(MINUTES) --seed $(SEED)
+chaos: $(STAMPS)/test ## break everything around a real daemon and count the events (MINUTES=60 SEEDS="1 2 3")
+	@$(BIN)/python tests/chaos.py --minutes $(MINUTES) --seed $(SEEDS)
 
 fuzz: $(STAMPS)/test ## hostile inputs of every kind, CASES of them, new ones each time
 	@FUZZ_CASES=$(CASES) $(BIN)/python -m pytest tests/test_fuzz.py --timeout 0 --hypothesis-show-statistics $(PYTEST_ARGS)

@@ -20,10 +20,10 @@ import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 
 from chaos_faults import BROKER, DAEMON, FAULTS, SOURCE, Fault
 from chaos_ledger import Verdict
+from chaos_report import merged, table
 from chaos_world import RECOVERY_SECONDS, World, open_world
 from mqtt_kit import until
 
@@ -191,13 +191,15 @@ class Run:
                     found.append(f"life {life.number}: {handles:.0f} handles gained in {minutes:.0f} minutes")
         return found
 
-    def rows(self) -> list[dict]:
-        """Return a row for each fault; events belong to every fault that was in force at their decision."""
+    def rows(self, verdict: Verdict) -> list[dict]:
+        """Return a row for each fault; events belong to every fault that was in force at their decision.
+
+        What was never decided belongs to those that were in force when it was first seen.
+        """
         ledger = self.world.ledger
         received = defaultdict(int)
         for key, _ in ledger.received:
             received[key] += 1
-        lost = set(ledger.judge().lost)
         spans: dict[str, list[Injected]] = defaultdict(list)
         for each in self.injected:
             spans[each.fault.name].append(each)
@@ -208,11 +210,11 @@ class Run:
                 for key, decided in ledger.decided.items()
                 if any(each.began <= decided.at <= each.recovered for each in injections)
             }
-            recoveries = [
-                each.recovered - each.healing
-                for each in injections
-                if not any(map(each.disturbed_by, self.injected))
-            ]
+            invented = {
+                key
+                for key in verdict.invented
+                if any(each.began <= ledger.seen[key] <= each.recovered for each in injections)
+            }
             rows.append(
                 {
                     "fault": name,
@@ -220,10 +222,14 @@ class Run:
                     "decided": len(keys),
                     "delivered": sum(1 for key in keys if key in ledger.acknowledged or received[key]),
                     "duplicates": sum(max(0, received[key] - 1) for key in keys),
-                    "lost": len(keys & lost),
+                    "lost": len(keys & set(verdict.lost)),
+                    "invented": len(invented),
                     "cut_short": len(keys & ledger.cut_short - ledger.acknowledged.keys()),
-                    "recovery_median_seconds": round(median(recoveries), 2) if recoveries else None,
-                    "recovery_max_seconds": round(max(recoveries), 2) if recoveries else None,
+                    "recovery_seconds": [
+                        round(each.recovered - each.healing, 2)
+                        for each in injections
+                        if not any(map(each.disturbed_by, self.injected))
+                    ],
                 }
             )
         return rows
@@ -243,9 +249,9 @@ class Run:
         ]
         samples = [sample for life in self.world.lives for sample in life.samples]
         return {
-            "seed": self.seed,
+            "seeds": [self.seed],
             "minutes": self.minutes,
-            "faults": self.rows(),
+            "faults": self.rows(verdict),
             "total": {**asdict(verdict), "injected": len(self.injected), "lives": len(self.world.lives)},
             "stop_seconds": round(self.stop_seconds, 2),
             "steady_lives": steady,
@@ -261,32 +267,6 @@ def _brief(status: dict) -> dict:
         "outbox": status.get("outbox"),
         "sources": {each["name"]: each["problem"] or each["state"] for each in status.get("sources", ())},
     }
-
-
-def table(report: dict) -> str:
-    """Render a report as Markdown."""
-    columns = ["fault", "injected", "decided", "delivered", "duplicates", "lost", "cut_short"]
-    head = [*columns, "recovery, median", "max (s)"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for row in report["faults"]:
-        shown = [row[column] for column in columns]
-        shown += [row["recovery_median_seconds"], row["recovery_max_seconds"]]
-        lines.append(f"| {' | '.join('-' if each is None else str(each) for each in shown)} |")
-    total = report["total"]
-    lines.append(
-        f"\nseed {report['seed']}, {report['minutes']:g} minutes, {total['injected']} faults, "
-        f"{total['lives']} processes: {total['decided']} decided, {total['acknowledged']} acknowledged, "
-        f"{total['received']} received, {total['duplicates']} duplicates, {len(total['lost'])} lost, "
-        f"{len(total['invented'])} invented, {total['cut_short']} cut short by kill -9 before safe, "
-        f"{total['forgotten_by_broker']} acknowledged and then forgotten by a killed broker"
-    )
-    lines.append(
-        f"exit within {report['stop_seconds']} s; most memory {report['most_rss_mib']} MiB, most handles "
-        f"{report['most_handles']}; gained after the warm-up, MiB in minutes: "
-        + (", ".join(f"{each['mib']} in {each['minutes']}" for each in report["steady_lives"]) or "-")
-    )
-    lines += [f"VIOLATION: {text}" for text in report["violations"]] or ["no violation"]
-    return "\n".join(lines)
 
 
 async def _progress(run: Run) -> None:
@@ -320,14 +300,43 @@ async def chaos(minutes: float, seed: int, folder: Path) -> dict:
         return run.report()
 
 
+async def side_by_side(arguments: argparse.Namespace, folder: Path) -> dict:
+    """Run every seed in a process of its own at the same time, and return their reports as one."""
+
+    async def one(seed: int) -> dict:
+        report = folder / f"{seed}.json"
+        options = ["--minutes", str(arguments.minutes), "--seed", str(seed), "--report", str(report)]
+        if arguments.keep:
+            options += ["--keep", str(folder / str(seed))]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, __file__, *options),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=2**20,
+        )
+        assert process.stderr
+        async for line in process.stderr:
+            sys.stderr.write(f"seed {seed}: {line.decode()}" if line.strip() else "")
+        await process.wait()
+        return json.loads(report.read_text())  # where there is none, its last lines have told why
+
+    return merged(await asyncio.gather(*map(one, arguments.seed)))
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(
         description="Break everything around a real daemon and check that no event is lost.",
-        epilog="example: python tests/chaos.py --minutes 60 --seed 1 --report chaos.json",
+        epilog="example: python tests/chaos.py --minutes 60 --seed 1 2 3 4 5 --report chaos.json",
     )
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=1, help="the same seed injects the same faults in order")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        default=[1],
+        help="the same seed injects the same faults in order; several run side by side",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there and leave the logs")
     arguments = parser.parse_args()
@@ -337,7 +346,10 @@ def main() -> int:
             folder.mkdir(parents=True)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        report = asyncio.run(chaos(arguments.minutes, arguments.seed, folder))
+        if len(arguments.seed) > 1:
+            report = asyncio.run(side_by_side(arguments, folder))
+        else:
+            report = asyncio.run(chaos(arguments.minutes, arguments.seed[0], folder))
     if arguments.report:
         arguments.report.write_text(json.dumps(report, indent=1) + "\n")
     sys.stderr.write("\n")

@@ -85,7 +85,7 @@ class WireTap:
     def downward(self, data: bytes) -> None:
         for kind, _, body in self._down.feed(data):
             if kind == _PUBACK and (key := self._unacknowledged.pop(body[:2], None)):
-                self._ledger.acknowledged.setdefault(key, time.monotonic())
+                self._ledger.acknowledge(key)
 
 
 @dataclass
@@ -96,6 +96,8 @@ class Ledger:
     acknowledged: dict[Key, float] = field(default_factory=dict)
     received: list[tuple[Key, str]] = field(default_factory=list)
     """With the source."""
+    seen: dict[Key, float] = field(default_factory=dict)
+    """When it was first acknowledged or received."""
     broker_killed_at: list[float] = field(default_factory=list)
     cut_short: set[Key] = field(default_factory=set)
     """Decided within the last moment of a killed daemon, and not yet in its outbox."""
@@ -110,6 +112,17 @@ class Ledger:
         elif key in self.decided:
             self.problems.append(f"decided twice: {self.decided[key]}")
         self.decided[key] = Decided(key, event["source"], event["event"], time.monotonic(), life)
+
+    def acknowledge(self, key: Key) -> None:
+        """Take down what the broker answers."""
+        now = time.monotonic()
+        self.acknowledged.setdefault(key, now)
+        self.seen.setdefault(key, now)
+
+    def receive(self, key: Key, source: str) -> None:
+        """Take down what the subscriber gets."""
+        self.received.append((key, source))
+        self.seen.setdefault(key, time.monotonic())
 
     def killed(self, life: int, in_outbox: set[Key]) -> None:
         """Take down what a killed daemon leaves: its last decision on each source may not be safe yet."""

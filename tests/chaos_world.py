@@ -432,7 +432,7 @@ class World:
     def _receive(self, topic: str, payload: bytes) -> None:
         if topic.endswith("/event"):
             event = json.loads(payload)
-            self.ledger.received.append(((event["id"], event["phase"]), event["source"]))
+            self.ledger.receive((event["id"], event["phase"]), event["source"])
         elif payload:
             self.states[topic] = payload.decode()
         else:

@@ -1,7 +1,9 @@
 """What the tests share: the recordings' folder, and a skip that says so where it is absent."""
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,32 @@ def shared() -> Path:
     if not (SHARED / "audio" / "manifest.csv").exists():
         pytest.skip(f"the recordings are not at {SHARED} (set SOUND_MONITOR_SHARED)")
     return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs beside the other tests is judged after them."""
+    items.sort(key=_is_beside)
+
+
+def _is_beside(item: pytest.Item) -> bool:
+    return item.get_closest_marker("beside") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chaos_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """Five minutes of chaos, which mostly waits, begun with the first test if its own is to come."""
+    if not any(map(_is_beside, request.session.items)):
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("chaos")
+    chaos = Path(__file__).with_name("chaos.py")
+    command = [sys.executable, chaos, "--minutes", "5", "--seed", "7", "--report", folder / "report.json"]
+    with (folder / "told").open("wb") as told:
+        process = subprocess.Popen(command, stdout=told, stderr=told)
+    yield process, folder
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # it ends what it has started
+        process.wait(60)
 
 
 @pytest.fixture

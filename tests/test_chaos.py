@@ -1,27 +1,24 @@
-"""Some minutes of chaos; `make chaos MINUTES=60 SEED=2` for more of it."""
+"""Some minutes of chaos; `make chaos MINUTES=60 SEEDS="2 3"` for more of it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from chaos_ledger import Frames, Ledger, WireTap
-
-CHAOS = Path(__file__).with_name("chaos.py")
+from chaos_report import merged, table
 
 
 @pytest.mark.real
+@pytest.mark.beside
 @pytest.mark.timeout(900)
-def test_three_minutes_of_chaos_lose_and_invent_nothing(tmp_path):
-    command = [sys.executable, str(CHAOS), "--minutes", "3", "--seed", "7"]
-    report = tmp_path / "report.json"
-    done = subprocess.run([*command, "--report", report], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(done.stdout)  # noqa: T201
-    told = json.loads(report.read_text())
-    assert told["total"]["decided"] > 50
-    assert told["total"]["injected"] > 15
+def test_five_minutes_of_chaos_lose_and_invent_nothing(chaos_run):
+    process, folder = chaos_run
+    status = process.wait()
+    told = (folder / "told").read_text()
+    assert status == 0, told
+    print(told)  # noqa: T201
+    total = json.loads((folder / "report.json").read_text())["total"]
+    assert total["decided"] > 100
+    assert total["injected"] > 25
 
 
 def event(number, phase="start", source="hall"):
@@ -94,3 +91,32 @@ def test_only_what_a_killed_daemon_decided_last_and_had_not_yet_written_is_excus
     ledger.killed(0, in_outbox={("3", "start")})
     assert ledger.cut_short == {("2", "start"), ("4", "start")}
     assert {key for key, _ in ledger.judge().lost} == {"1", "3"}
+
+
+def a_report(seed, recovery_seconds, lost=(), **row):
+    counts = dict.fromkeys(("injected", "decided", "delivered", "duplicates", "invented", "cut_short"), 1)
+    total = dict.fromkeys(("injected", "lives", "decided", "acknowledged", "received", "duplicates"), 1)
+    return {
+        "seeds": [seed],
+        "minutes": 5.0,
+        "faults": [
+            {"fault": "cut", **counts, "lost": len(lost), "recovery_seconds": recovery_seconds, **row}
+        ],
+        "total": {**total, "cut_short": 0, "forgotten_by_broker": 0, "lost": list(lost), "invented": []},
+        "stop_seconds": float(seed),
+        "steady_lives": [{"life": 0, "minutes": 4.0, "mib": 1.5, "handles": 0}],
+        "most_rss_mib": 100.0 + seed,
+        "most_handles": 30,
+        "violations": [f"lost: {key}" for key in lost],
+    }
+
+
+def test_several_seeds_make_one_table():
+    both = merged([a_report(1, [0.5, 9.0]), a_report(2, [1.0], lost=["x"]), a_report(3, [], fault="frozen")])
+    shown = table(both).splitlines()
+    assert "| cut | 2 | 2 | 2 | 2 | 1 | 2 | 2 | 1.0 | 9.0 |" in shown
+    assert "| frozen | 1 | 1 | 1 | 1 | 0 | 1 | 1 | - | - |" in shown
+    assert "seeds 1, 2, 3, 5 minutes each, 3 faults, 3 processes: 3 decided" in shown[5]
+    assert shown[-1] == "VIOLATION: seed 2: lost: x"
+    assert both["stop_seconds"] == 3.0
+    assert both["most_rss_mib"] == 103.0
