@@ -94,6 +94,20 @@ async def test_a_will_is_published_when_its_client_is_cut_off():
             assert [message.payload for message in seen] == [b"online", b"offline"]
 
 
+async def test_a_client_that_is_lost_as_soon_as_it_has_come_is_gone_and_its_will_is_published():
+    connect_with_will = bytes.fromhex("00044d515454040600000005") + b"brief" + b"\0\x01w" + b"\0\x01x"
+    async with (
+        EmbeddedBroker(MqttConfig(port=free_port()), environ={}) as broker,
+        listening(MqttConfig(port=broker.port)) as seen,
+    ):
+        for number in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+            writer.write(bytes([0x10, len(connect_with_will)]) + connect_with_will)
+            writer.close()
+            await until(lambda: sum(message.topic == "w" for message in seen) == number + 1)  # noqa: B023
+        await until(lambda: len(broker._clients) == 1)
+
+
 async def test_taken_ports_are_passed_over_and_said(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     config = MqttConfig(port=free_port())

@@ -126,6 +126,12 @@ class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
 
 
 class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
+    async def _client_message_loop(self, client_session: Session, handler: Any) -> None:
+        if handler._reader_stopped.is_set():  # noqa: SLF001 - there is no public way to ask
+            # Lost as soon as it had come, before anyone waited for its end: nobody would ever hear of it.
+            await handler.handle_connection_closed()
+        await super()._client_message_loop(client_session, handler)
+
     def _get_handler(self, session: Session) -> _Publisher | None:
         handler = super()._get_handler(session)
         return None if handler is None else _Publisher(handler)
