@@ -41,7 +41,10 @@ class Nearest:
         """Name the description of each event that scores highest for an embedding of shape (D,)."""
         if not embedding.any():
             return ("",) * len(self.names)
-        return tuple(self._best(index, embedding) for index in range(len(self.names)))
+        return tuple(
+            self._best(index, embedding) if names else ""  # a level has no description
+            for index, names in enumerate(self.names)
+        )
 
     def _best(self, index: int, embedding: FloatArray) -> str:
         logits = self.head.logit_scale * self.prompts[index] @ embedding
