@@ -24,6 +24,11 @@ def takes_overlays(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def takes_json(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
+    """Take `--json`, for scripts."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
 def takes_mapping(parser: argparse.ArgumentParser) -> None:
     """Take names for labels."""
     parser.add_argument(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -52,6 +53,7 @@ class Options:
     """A manifest of recordings in which the events do sound."""
     mapping: Sequence[str] = ()
     force: bool = False
+    as_json: bool = False
 
 
 class Room(Outlet):
@@ -111,7 +113,11 @@ async def calibrate(config: Config, options: Options, scorer: Scorer | None = No
     tallies = tally_at(config, thresholds, list(heard.values())) if heard else {}
     check = check_by_halves(config, room, options.false_alarms_per_day)
     _write(config, options, proposals, f"{hours:.3g} h of sound, encoder {identity}")
-    _report(config, options, proposals, tallies, check)
+    if options.as_json:
+        told = _facts(config, options, proposals, tallies, check)
+        print(json.dumps({"hours": hours, "encoder": identity} | told))  # noqa: T201
+    else:
+        _report(config, options, proposals, tallies, check)
 
 
 async def _listen(config: Config, seconds: float, scorer: Scorer) -> list[Timeline]:
@@ -164,6 +170,30 @@ def _write(config: Config, options: Options, proposals: Mapping[str, Proposal], 
         replace_file(options.out, text, mode=0o644)
     except OSError as error:
         raise SinkError(f"--out {str(options.out)!r} can't be written: {error.strerror}") from None
+
+
+def _facts(
+    config: Config,
+    options: Options,
+    proposals: Mapping[str, Proposal],
+    tallies: Mapping[str, Tally],
+    check: Check,
+) -> dict[str, object]:
+    """Return for a script what `_report` tells."""
+    events = {
+        name: {
+            **asdict(each),
+            "was": config.events[name].on_threshold,
+            "recall": tallies[name].recall if tallies else None,
+        }
+        for name, each in proposals.items()
+    }
+    return {
+        "events": events,
+        "check": asdict(check),
+        "says": conclusions(options.false_alarms_per_day, proposals, check),
+        "written": str(options.out),
+    }
 
 
 def _report(

@@ -26,6 +26,32 @@ def report(config: Config, path: Path) -> tuple[list[str], list[str]]:
     return [f"{path}: valid", "", *_rules(config)], [*_warnings(config, path)]
 
 
+def facts(config: Config, path: Path) -> dict[str, object]:
+    """Return for a script what `report` tells of sources and events, and the warnings."""
+    return {
+        "valid": True,
+        "warnings": [*_warnings(config, path)],
+        "windows": windows_in_words(config),
+        "sources": {
+            name: {
+                "meaning": source_in_words(source),
+                "events": [event for event in config.events if config.listens(name, event)],
+            }
+            for name, source in config.sources.items()
+        },
+        "events": {
+            name: {
+                "sources": [source for source in config.sources if config.listens(source, name)],
+                "on_threshold": event.on_threshold,
+                "off_threshold": event.off,
+                "told_within_seconds": Timing.of(config, name).delay_seconds,
+                "meaning": event_in_words(config, name),
+            }
+            for name, event in config.events.items()
+        },
+    }
+
+
 def _rules(config: Config) -> Iterator[str]:
     encoder, mqtt, http = config.encoder, config.mqtt, config.http
     threads = f"{encoder.threads} thread{'' if encoder.threads == 1 else 's'}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from monitor import __version__, commands
-from monitor.arguments import positive, takes_config, takes_mapping, takes_overlays
+from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays
 from monitor.arguments_past import add_commands
 from monitor.errors import ConfigError, MonitorError
 
@@ -84,13 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     takes_config(run)
 
-    check = command(
-        "check",
-        commands.check,
-        "check a configuration and tell its rules in seconds",
-        "check config/home.yaml",
+    _takes_config_and_json(
+        command(
+            "check",
+            commands.check,
+            "check a configuration and tell its rules in seconds",
+            "check config/home.yaml",
+            "check config/home.yaml --json | jq -r '.warnings[]'",
+        )
     )
-    takes_config(check)
 
     _takes_config_and_json(
         command(
@@ -112,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "devices",
         "devices --json",
     )
-    devices.add_argument("--json", action="store_true", help="print JSON")
+    takes_json(devices)
     devices.add_argument(
         "--default", action="store_true", help="print the default input only, and fail if there is none"
     )
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model", default="compact", help="compact (built in), a hub name, or a folder (default: compact)"
     )
     classify.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    classify.add_argument("--json", action="store_true", help="print JSON")
+    takes_json(classify)
 
     evaluate = command(
         "eval",
@@ -167,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PNG",
         help="draw precision-recall curves here, and each recording's scores over its spectrogram beside it",
     )
-    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    takes_json(evaluate)
 
     calibrate = command(
         "calibrate",
@@ -199,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     takes_mapping(calibrate)
     calibrate.add_argument("--out", required=True, type=Path, metavar="YAML", help="the overlay to write")
     calibrate.add_argument("--force", action="store_true", help="replace the overlay if it is there")
+    takes_json(calibrate)
 
     learn = command(
         "learn",
@@ -226,23 +229,27 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
 
-    listen = command(
-        "listen",
-        commands.listen,
-        "show live what is heard: levels and scores in the terminal",
-        "listen config/home.yaml",
+    _takes_config_and_json(
+        command(
+            "listen",
+            commands.listen,
+            "show live what is heard: levels and scores in the terminal",
+            "listen config/home.yaml",
+            "listen config/home.yaml --json | jq '.scores?.dog_bark?.score // empty'",
+        ),
+        "print a JSON object for each window, event, and change of a source",
     )
-    takes_config(listen)
 
-    tail = command(
-        "tail",
-        commands.tail,
-        "print what the broker receives from the monitor",
-        "tail config/home.yaml",
-        "tail config/home.yaml --json | jq .payload",
+    _takes_config_and_json(
+        command(
+            "tail",
+            commands.tail,
+            "print what the broker receives from the monitor",
+            "tail config/home.yaml",
+            "tail config/home.yaml --json | jq .payload",
+        ),
+        "print a JSON object per message",
     )
-    takes_config(tail)
-    tail.add_argument("--json", action="store_true", help="print a JSON object per message")
     add_commands(command)
     return parser
 
@@ -257,9 +264,9 @@ def _takes_recordings(replay: argparse.ArgumentParser) -> None:
     )
 
 
-def _takes_config_and_json(parser: argparse.ArgumentParser) -> None:
+def _takes_config_and_json(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
     takes_config(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    takes_json(parser, what)
 
 
 def _takes_clips(learn: argparse.ArgumentParser) -> None:
@@ -274,6 +281,7 @@ def _takes_clips(learn: argparse.ArgumentParser) -> None:
         "--room", type=Path, metavar="SOUND", help="the room without the sound, to compare with"
     )
     learn.add_argument("--dry-run", action="store_true", help="tell, but change nothing")
+    takes_json(learn)
 
 
 def _takes_speed(bench: argparse.ArgumentParser) -> None:
@@ -288,4 +296,4 @@ def _takes_speed(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--window-seconds", type=positive, default=2.0)
     bench.add_argument("--hop-seconds", type=positive, default=0.5)
     bench.add_argument("--repeats", type=int, choices=range(1, 50), default=7, metavar="1..49")
-    bench.add_argument("--json", action="store_true", help="print JSON")
+    takes_json(bench)

@@ -9,7 +9,9 @@ import sys
 
 from rich.console import Console
 
-OK, FAILED = 0, 1
+from monitor.errors import ConfigError
+
+OK, FAILED, MISUSED = 0, 1, 2
 
 
 def _say(text: str) -> None:
@@ -25,10 +27,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Check a configuration."""
-    from monitor.check import report  # noqa: PLC0415
+    from monitor.check import facts, report  # noqa: PLC0415
     from monitor.config_file import load_config  # noqa: PLC0415
 
-    config = load_config(arguments.config, overlays=arguments.overlay)
+    try:
+        config = load_config(arguments.config, overlays=arguments.overlay)
+    except ConfigError as error:
+        if not arguments.json:
+            raise
+        _say(json.dumps({"valid": False, "errors": error.lines}))
+        return MISUSED
+    if arguments.json:
+        _say(json.dumps(facts(config, arguments.config)))
+        return OK
     lines, warnings = report(config, arguments.config)
     for line in lines:
         _say(line)
@@ -111,6 +122,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
         positives=arguments.positives,
         mapping=arguments.map,
         force=arguments.force,
+        as_json=arguments.json,
     )
     asyncio.run(calibrating.calibrate(config, options))
     return OK
@@ -121,8 +133,15 @@ def learn(arguments: argparse.Namespace) -> int:
     from monitor import learn as learning  # noqa: PLC0415
 
     given = {key: getattr(arguments, key) for key in learning.Options.__dataclass_fields__}
-    for line in learning.learn(learning.Options(**given)):
-        _say(line)
+    told = learning.learn(learning.Options(**given))
+    if arguments.json:
+        lines = list(told)
+        warnings = [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
+        says = [line for line in lines if not line.startswith("warning: ")]
+        _say(json.dumps({"event": arguments.name, "says": says, "warnings": warnings}))
+    else:
+        for line in told:
+            _say(line)
     return OK
 
 
@@ -131,7 +150,8 @@ def listen(arguments: argparse.Namespace) -> int:
     from monitor import listen as listening  # noqa: PLC0415
     from monitor.config_file import load_config  # noqa: PLC0415
 
-    asyncio.run(listening.listen(load_config(arguments.config, overlays=arguments.overlay)))
+    config = load_config(arguments.config, overlays=arguments.overlay)
+    asyncio.run(listening.listen(config, as_json=arguments.json))
     return OK
 
 

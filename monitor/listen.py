@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from prometheus_client import CollectorRegistry
 from rich.console import Console, Group
@@ -20,6 +22,7 @@ from monitor.metrics import Metrics
 from monitor.nearest import Nearest
 from monitor.pipeline import Outlet, Pipeline
 from monitor.scoring import Scorer
+from monitor.sinks.messages import event_fields
 from monitor.types import Activity, Event, FloatArray, Phase, Scores, Window
 
 _BAR_CELLS = 30
@@ -86,6 +89,49 @@ class Screen(Outlet):
         return table
 
 
+class Lines(Outlet):
+    """A JSON object for each window, event and change of a source, for scripts: an outlet that prints."""
+
+    def __init__(self, config: Config, nearest: Nearest) -> None:
+        self._config = config
+        self._nearest = nearest
+        self._embeddings: dict[str, FloatArray] = {}
+
+    async def deliver(self, event: Event) -> None:
+        """Print what an outlet would be told."""
+        _print({"source": event.source, "event": event_fields(event)})
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Print whether the source is there."""
+        _print({"source": source, "online": online})
+
+    def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
+        """Keep the newest sound, to tell what it is most like."""
+        self._embeddings.update(zip((window.source for window in windows), embeddings, strict=True))
+
+    def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
+        """Print the newest scores."""
+        embedding = self._embeddings.pop(scores.source, None)
+        words = self._nearest.of(embedding) if embedding is not None else ("",) * len(self._config.events)
+        likest = dict(zip(self._config.events, words, strict=True))
+        told = {
+            each.event: {
+                "score": round(each.smooth, 4),
+                "raw": round(each.raw, 4),
+                "threshold": self._config.events[each.event].on_threshold,
+                "active": each.active,
+                "most_like": likest[each.event] or None,
+            }
+            for each in activities
+        }
+        level = round(scores.level_dbfs, 2) if math.isfinite(scores.level_dbfs) else None
+        _print({"source": scores.source, "time": scores.end_time, "level_dbfs": level, "scores": told})
+
+
+def _print(fields: Mapping[str, object]) -> None:
+    print(json.dumps(fields), flush=True)  # noqa: T201
+
+
 def bar(share: float, mark: float | None) -> str:
     """Draw 0..1 as a bar, with a mark where the threshold is."""
     filled = round(min(max(share, 0.0), 1.0) * _BAR_CELLS)
@@ -106,16 +152,23 @@ def describe(event: Event) -> str:
     return f"{clock} {event.source}: {event.name} {detail}"
 
 
-async def listen(config: Config) -> None:
+async def listen(config: Config, *, as_json: bool = False) -> None:
     """Show until interrupted, or until every source has ended."""
     scorer = Scorer()
     prepared = await scorer.prepare(config)
     scorer.use(prepared)
-    screen = Screen(config, Nearest.build(config, prepared.texts, prepared.head))
-    pipeline = Pipeline(config, scorer, screen, Metrics(CollectorRegistry(), config))
+    nearest = Nearest.build(config, prepared.texts, prepared.head)
+    outlet = Lines(config, nearest) if as_json else Screen(config, nearest)
+    pipeline = Pipeline(config, scorer, outlet, Metrics(CollectorRegistry(), config))
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, pipeline.stop)
     try:
-        with Live(screen, console=Console(), refresh_per_second=8, get_renderable=lambda: Group(screen)):
+        with _shown(outlet):
             await pipeline.run()
     finally:
         scorer.close()
+
+
+def _shown(outlet: Screen | Lines) -> AbstractContextManager[object]:
+    if isinstance(outlet, Lines):
+        return nullcontext()
+    return Live(outlet, console=Console(), refresh_per_second=8, get_renderable=lambda: Group(outlet))

@@ -1,6 +1,7 @@
 """`sound-monitor calibrate`: thresholds for a wanted rate, what can't be promised, a file that is whole."""
 
 import io
+import json
 import os
 import signal
 from contextlib import redirect_stdout
@@ -206,6 +207,24 @@ async def test_a_recording_and_positives_give_an_overlay_that_loads_and_a_table(
         assert event.off == written[name]["off_threshold"]
         assert event.prompts == load_config(base).events[name].prompts
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+async def test_a_script_gets_the_thresholds_with_what_is_expected_of_them(hall, positives, base, tmp_path):
+    out = tmp_path / "thresholds.yaml"
+    options = Options(out, 24.0, [hall], positives=positives, as_json=True)
+    told = json.loads(await said(load_config(base), options), parse_constant=pytest.fail)
+    assert told["encoder"] == "tones-1"
+    assert told["hours"] == pytest.approx(120 / 3600, rel=0.02)
+    written = yaml.safe_load(out.read_text())["events"]
+    for name, event in told["events"].items():
+        assert {key: event[key] for key in ("on_threshold", "off_threshold")} == written[name]
+        assert event["was"] == 0.5
+        assert event["recall"] == 1.0
+        rate = event["false_per_day"]
+        assert rate["low"] <= rate["expected"] <= rate["high"]
+    assert told["written"] == str(out)
+    assert told["check"]["false"] >= 0
+    assert told["says"][0].startswith("Expected in all: ")
 
 
 async def test_an_overlay_that_is_there_is_kept_unless_forced(hall, base, tmp_path):

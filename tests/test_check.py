@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from monitor.check import report
+from monitor.check import facts, report
 from monitor.config import Config
 from monitor.config_file import load_config
 from monitor.detection import Detector
@@ -223,6 +224,27 @@ def test_the_whole_report_of_a_small_configuration(tmp_path):
         DELAY_ASSUMES,
     ]
     assert warned == []
+
+
+def test_a_script_gets_rules_and_warnings_as_fields():
+    config = configure(
+        {
+            "dog": {"prompts": "a dog barking", "sources": "room", "min_on_seconds": 0.2},
+            "bang": {"level": {"above_dbfs": -30}},
+        },
+        {"room": {}, "yard": {"type": "demo"}},
+    )
+    told = json.loads(json.dumps(facts(config, Path("home.yaml"))))
+    assert told["valid"] is True
+    assert told["warnings"] == ["events.dog.min_on_seconds: 0.2 is less than a hop and counts as 0.5"]
+    assert {name: each["events"] for name, each in told["sources"].items()} == {
+        "room": ["dog", "bang"],
+        "yard": ["bang"],
+    }
+    assert told["events"]["dog"]["sources"] == ["room"]
+    assert told["events"]["dog"]["told_within_seconds"] == 3.0
+    assert told["events"]["dog"]["meaning"][0].startswith("begins at 0.5, held for 0.2 s")
+    assert told["events"]["bang"]["on_threshold"] == pytest.approx(0.7)
 
 
 def event(**settings):

@@ -33,6 +33,12 @@ def test_every_command_has_help_with_an_example(command):
     assert f"  sound-monitor {command}" in done.stdout.split("examples:")[1]
 
 
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each not in {"run", "replay"}])
+def test_every_command_that_tells_something_can_tell_it_to_a_script(command):
+    # A daemon's log is JSON by `log.format`, and what a replay tells always is.
+    assert re.search(r"^  --json +print (a )?JSON", run(command, "--help").stdout, re.MULTILINE)
+
+
 def test_help_lists_every_command():
     done = run("--help")
     assert all(re.search(rf"\n    {command}\s", done.stdout) for command in COMMANDS)
@@ -79,6 +85,15 @@ def test_check_exits_2_on_a_bad_file_and_names_the_line(tmp_path):
     done = run("check", bad)
     assert done.returncode == 2
     assert f"{bad}:4: events.dog.on_threshold: 1.4 is not between 0 and 1" in done.stderr
+
+
+def test_check_tells_a_script_what_is_wrong(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("sources: {hall: {}}\nevents: {dog: {prompts: a dog, on_threshold: 1.4}}\n")
+    done = run("check", bad, "--json")
+    assert (done.returncode, done.stderr) == (2, "")
+    says = f"{bad}:2: events.dog.on_threshold: 1.4 is not between 0 and 1"
+    assert json.loads(done.stdout) == {"valid": False, "errors": [says]}
 
 
 def test_replay_prints_events_and_writes_the_scores_timeline(tmp_path):

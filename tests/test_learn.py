@@ -1,5 +1,6 @@
 """Examples: what they teach, how the configuration takes them up, and what is told."""
 
+import json
 import re
 import shutil
 
@@ -121,6 +122,19 @@ def test_learn_adds_an_event_that_hears_the_sound(house, capsys):
     assert code == 0
     assert "tune has 3 examples now" in out
     assert len(load_config(file).events["tune"].examples) == 3
+
+
+@pytest.mark.real
+def test_a_script_gets_what_learn_says_and_its_warnings(house, capsys):
+    file = house / "house.yaml"
+    code, out, _ = run(capsys, "tune", "--from", house / "tune0.wav", "--config", file, "--dry-run", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["event"] == "tune"
+    assert told["says"][0] == "tune0.wav: 1.7 s of sound in 3.5 s"
+    assert told["says"][-1] == "nothing was written"
+    assert not any("warning" in line for line in told["says"] + told["warnings"])
+    assert file.read_text() == CONFIG
 
 
 @pytest.mark.real

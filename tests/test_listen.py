@@ -1,19 +1,29 @@
 """The terminal's view: how far each event is from its threshold, and which of its descriptions won."""
 
+import asyncio
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT
+from mqtt_kit import an_event
 from rich.console import Console
 
 from monitor.config import Config
 from monitor.heads import Head, prompts_of
-from monitor.listen import Screen
+from monitor.listen import Lines, Screen
 from monitor.nearest import Nearest
 from monitor.prototypes import AudioPrototype, normalise
+from monitor.sinks.messages import event_fields
 from monitor.types import Activity, Scores, Window
 
 DIMENSION = 32
+RATE_HZ = 16_000
 
 
 def sounds(count, seed):
@@ -53,6 +63,59 @@ def test_an_example_wins_where_the_sound_is_more_like_it_than_like_the_words():
 def test_silence_is_like_nothing():
     _, _, nearest = built(sounds(2, 3))
     assert nearest.of(np.zeros(DIMENSION, np.float32)) == ("", "")
+
+
+def test_a_level_is_like_nothing_beside_events_in_words():
+    config = Config.model_validate(
+        {
+            "sources": {"hall": {"type": "microphone"}},
+            "events": {"bang": {"level": {"above_dbfs": -30}}, "dog": ["a dog barking"]},
+        }
+    )
+    texts = dict(zip(prompts_of(config), sounds(99, 1), strict=False))
+    nearest = Nearest.build(config, texts, Head.build(config, texts, 20.0))
+    assert nearest.of(texts["a dog barking"]) == ("", "a dog barking")
+
+
+def test_scripts_get_a_line_for_every_window_and_event(capsys):
+    config, texts, nearest = built(sounds(2, 3))
+    lines = Lines(config, nearest)
+    window = Window("hall", 0, 48000, np.zeros(96000, np.float32), 0.0, 2.0, -20.0)
+    lines.embedded([window], texts["a dog barking"][None])
+    activities = [
+        Activity("hall", "dog", raw=0.9, smooth=0.75, active=True, since=1.0),
+        Activity("hall", "tune", raw=0.1, smooth=0.25, active=False, since=None),
+    ]
+    values = np.array([0.9, 0.1], np.float32)
+    lines.scored(Scores("hall", 0.0, 2.0, -20.0, values), activities)
+    lines.scored(Scores("hall", 0.5, 2.5, -np.inf, 0 * values), activities)
+    asyncio.run(lines.deliver(an_event(1)))
+    heard, silent, told = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    dog = {"score": 0.75, "raw": 0.9, "threshold": 0.5, "active": True, "most_like": "a dog barking"}
+    assert {**heard, "scores": heard["scores"]["dog"]} == {
+        "source": "hall",
+        "time": 2.0,
+        "level_dbfs": -20.0,
+        "scores": dog,
+    }
+    assert silent["level_dbfs"] is None
+    assert silent["scores"]["dog"]["most_like"] is None  # nothing was scored that it could be like
+    assert told == {"source": "hall", "event": event_fields(an_event(1))}
+
+
+def test_listen_tells_a_script_what_a_source_brings_until_it_ends(tmp_path):
+    rng = np.random.default_rng(1)
+    samples = 0.1 * rng.standard_normal(4 * RATE_HZ, np.float32)
+    soundfile.write(tmp_path / "noise.wav", samples, RATE_HZ)
+    config = tmp_path / "config.yaml"
+    config.write_text("sources: {hall: {type: file, path: noise.wav}}\nevents: {dog: a dog barking}\n")
+    command = [sys.executable, "-m", "monitor", "listen", str(config), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["online"] for each in lines if "online" in each] == [True, False]
+    levels = [each["level_dbfs"] for each in lines if "scores" in each]
+    assert levels
+    assert levels == pytest.approx([-20.0] * len(levels), abs=1.0)
 
 
 def test_the_screen_shows_the_margin_to_the_threshold_and_what_won():
