@@ -201,11 +201,18 @@ class Daemon:
     async def _feed_watchdog(self, pipeline: Pipeline, notifier: Notifier) -> None:
         while True:
             await asyncio.sleep(notifier.watchdog_interval or 60.0)
-            stall = pipeline.stall()
-            if stall is None:
-                notifier.watchdog()
-            else:
-                _log.error("no progress: %s", stall)
+            if pipeline.stall() is not None:
+                # After a pause of this process, the next window has still to fill.
+                await asyncio.sleep(_OBSERVE_SECONDS + self._config.windows.window_seconds)
+            told = False
+            while (stall := pipeline.stall()) is not None:
+                if not told:
+                    _log.error("no progress: %s", stall)
+                told = True
+                await asyncio.sleep(_OBSERVE_SECONDS)
+            if told:
+                _log.info("there is progress again")
+            notifier.watchdog()
 
     async def _observe(self) -> None:
         while True:
