@@ -109,7 +109,10 @@ class Run:
         async with fault.inject(self.world, dice):
             await asyncio.sleep(hold)
             here.healing = time.monotonic()
-        if not await self.world.until(lambda status: self._well(status, fault, here.healing)):
+        scored: dict[str, int] = {}
+        if not await self.world.until(
+            lambda status: self._well(status, fault, here.healing) and _goes_on(status, fault, scored)
+        ):
             status = await self.world.status()
             self.world.ledger.problems.append(
                 f"{fault.name}: no recovery within {RECOVERY_SECONDS:.0f} s: {status and _brief(status)}"
@@ -259,6 +262,18 @@ class Run:
             "most_handles": max((sample.handles for sample in samples), default=0),
             "violations": self.violations(verdict),
         }
+
+
+def _goes_on(status: dict, fault: Fault, scored: dict[str, int]) -> bool:
+    """Tell whether windows are scored that came since the first call: of every source, if one was broken.
+
+    `scored` keeps how many each source had by then; another process, or another reading of it, begins at 0.
+    """
+    now = {each["name"]: each["windows_scored"] for each in status["sources"]}
+    for name, count in now.items():
+        scored[name] = min(scored.get(name, count), count)
+    advanced = [count > scored[name] for name, count in now.items()]
+    return all(advanced) if SOURCE in fault.lanes else any(advanced)
 
 
 def _brief(status: dict) -> dict:

@@ -98,7 +98,8 @@ class Ledger:
     """With the source."""
     seen: dict[Key, float] = field(default_factory=dict)
     """When it was first acknowledged or received."""
-    broker_killed_at: list[float] = field(default_factory=list)
+    broker_deaths: list[tuple[float, float]] = field(default_factory=list)
+    """When a broker was about to be killed, and when nothing of it could come any more."""
     cut_short: set[Key] = field(default_factory=set)
     """Decided within the last moment of a killed daemon, and not yet in its outbox."""
     problems: list[str] = field(default_factory=list)
@@ -157,7 +158,7 @@ class Ledger:
         )
 
     def _broker_died_after(self, at: float) -> bool:
-        return any(0.0 <= death - at <= BROKER_LOSS_SECONDS for death in self.broker_killed_at)
+        return any(began - BROKER_LOSS_SECONDS <= at <= over for began, over in self.broker_deaths)
 
     def _disorder(self) -> Iterator[str]:
         """Yield what was received before something that had been decided earlier on the same source."""

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -39,6 +38,8 @@ STOP_SECONDS = 15.0
 RECOVERY_SECONDS = 150.0
 _DISK_BYTES = 128 * 1024 * 1024
 _SAMPLE_SECONDS = 5.0
+_PATIENCE_SECONDS = 15.0
+"""The daemon's own, until it says that something makes no progress."""
 _WARM_UP_SECONDS = 60.0
 _EXPECTED_ERRORS = (
     "the configuration stays as it was",
@@ -119,8 +120,8 @@ class Sample:
     rss_mib: float
     handles: int
     children: int
-    waited_seconds: float
-    """In which its threads could have run and another process had the processor."""
+    kept_seconds: float
+    """In which it was kept from running: stopped, or another process had the processor."""
 
 
 class Life:
@@ -141,6 +142,8 @@ class Life:
         self.samples: list[Sample] = []
         self._ledger = ledger
         self._path = folder / f"life-{number}.log"
+        self._stopped_at: float | None = None
+        self._stopped_seconds = 0.0
         self._news = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
 
@@ -164,6 +167,7 @@ class Life:
                 self.raw.append(text.rstrip())
             return
         line["read_at"] = time.monotonic()
+        line["kept_seconds"] = self.kept_seconds()
         self.lines.append(line)
         message = line["message"]
         if "event" in line:
@@ -188,13 +192,13 @@ class Life:
         return found()
 
     async def ended(self, seconds: float) -> int | None:
-        """Return the exit status; None when it doesn't end in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.process.wait()
-                await self._reading
-        except TimeoutError:
-            return None
+        """Return the exit status; None when it doesn't end though it could have run for so long."""
+        began, kept = time.monotonic(), self.kept_seconds()
+        ending = asyncio.gather(self.process.wait(), self._reading)
+        while not (await asyncio.wait([ending], timeout=1.0))[0]:
+            if time.monotonic() - began - max(self.kept_seconds() - kept, 0.0) > seconds:
+                ending.cancel()
+                return None
         return self.process.returncode
 
     @property
@@ -206,6 +210,11 @@ class Life:
         """Send a signal, if it still runs."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
+        if number == signal.SIGSTOP and self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+        elif number == signal.SIGCONT and self._stopped_at is not None:
+            self._stopped_seconds += time.monotonic() - self._stopped_at
+            self._stopped_at = None
 
     def sample(self) -> None:
         """Take down memory and handles."""
@@ -219,19 +228,24 @@ class Life:
                     process.memory_info().rss / 2**20,
                     process.num_fds(),
                     len(process.children(recursive=True)),
-                    _waited_seconds(self.process.pid),
+                    self.kept_seconds(),
                 )
             )
 
-    def starved(self, line: dict) -> bool:
-        """Tell whether the machine gave it no processor in the minute before a line of its log."""
+    def kept_seconds(self) -> float:
+        """Return for how long it was kept from running so far: stopped, or without a processor."""
+        stopped = self._stopped_seconds
+        if self._stopped_at is not None:
+            stopped += time.monotonic() - self._stopped_at
+        return stopped + _waited_seconds(self.process.pid)
+
+    def could_progress(self, line: dict) -> bool:
+        """Tell whether it could have run for long enough in the time of which a line of its log complains."""
         assert self.listening_at is not None
-        at = line["read_at"] - self.listening_at
-        near = [sample for sample in self.samples if at - 60.0 < sample.seconds < at + 10.0]
-        return any(
-            after.waited_seconds - before.waited_seconds > 0.5 * (after.seconds - before.seconds)
-            for before, after in pairwise(near)
-        )
+        began = line["read_at"] - self.listening_at - float(line["message"].split()[-2])
+        before = [sample.kept_seconds for sample in self.samples if sample.seconds <= began]
+        kept = line["kept_seconds"] - (before[-1] if before else 0.0)
+        return line["read_at"] - self.listening_at - began - kept > _PATIENCE_SECONDS
 
     def growth(self) -> tuple[float, float, float] | None:
         """Return minutes, MiB and handles gained after the warm-up, between medians of quarters."""
@@ -255,7 +269,7 @@ class Life:
             for line in self.lines
             if line["level"] in {"error", "critical"}
             and not line["message"].startswith(_EXPECTED_ERRORS)
-            and not (line["message"].startswith("no progress: ") and self.starved(line))
+            and not (line["message"].startswith("no progress: ") and not self.could_progress(line))
         ]
         return found + [
             f"life {self.number}: {text}" for text in self.raw if not text.startswith(_EXPECTED_ERRORS)
@@ -460,16 +474,17 @@ class World:
         if not with_memory:
             (self.broker.folder / "mosquitto.db").unlink(missing_ok=True)
         await asyncio.to_thread(self.broker.start)
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(START_SECONDS):
             await self.subscribed.wait()
         await self.link.open()
 
     async def kill_broker(self) -> None:
         """End the broker as a crash would, and let nothing through to the next one yet."""
-        self.ledger.broker_killed_at.append(time.monotonic())
+        began = time.monotonic()
         self.subscribed.clear()
         await asyncio.to_thread(self.broker.kill)
-        await self.link.close()
+        await self.link.close()  # what it had acknowledged may have come through until now
+        self.ledger.broker_deaths.append((began, time.monotonic()))
 
 
 def _waited_seconds(pid: int) -> float:

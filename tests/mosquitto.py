@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 def free_port() -> int:

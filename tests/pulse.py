@@ -63,7 +63,7 @@ class Pulse:
             self.plug_in(room)
 
     def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + 15.0
+        deadline = time.monotonic() + 60.0
         probe = ["pactl", "info"]
         while subprocess.run(probe, env=self.environment, capture_output=True, check=False).returncode:
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -127,7 +127,7 @@ class Pulse:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=10.0,
+            timeout=60.0,
             check=False,
         )
         assert done.returncode == 0, f"pactl {arguments}: {done.stderr}"

@@ -1,10 +1,13 @@
 """Some minutes of chaos; `make chaos MINUTES=60 SEEDS="2 3"` for more of it."""
 
+import asyncio
 import json
+import signal
 
 import pytest
 from chaos_ledger import Frames, Ledger, WireTap
 from chaos_report import merged, table
+from chaos_world import Life
 
 
 @pytest.mark.real
@@ -79,7 +82,9 @@ def test_the_judgement_finds_what_is_wrong():
     assert verdict.disorder == ["hall: ('3', 'start') came late"]
     assert verdict.unpaired == ["2: ['start']", "4: ['start']"]
     assert len(verdict.violations()) == 7
-    ledger.broker_killed_at.append(50.5)
+    ledger.broker_deaths.append((48.0, 49.9))
+    assert len(ledger.judge().lost) == 3, "acknowledged by a broker that lived"
+    ledger.broker_deaths.append((50.5, 50.9))
     assert ledger.judge().lost == [("1", "end"), ("2", "start")]
     assert ledger.judge().forgotten_by_broker == 1
 
@@ -120,3 +125,33 @@ def test_several_seeds_make_one_table():
     assert shown[-1] == "VIOLATION: seed 2: lost: x"
     assert both["stop_seconds"] == 3.0
     assert both["most_rss_mib"] == 103.0
+
+
+class Sleeper:
+    """A process of a daemon that does nothing."""
+
+    pid = 0
+    returncode = None
+
+    def __init__(self):
+        self.stderr = asyncio.StreamReader()
+
+    def send_signal(self, number):
+        pass
+
+
+async def test_a_silence_counts_only_as_far_as_the_daemon_could_run(tmp_path, monkeypatch):
+    life = Life(0, Sleeper(), Ledger(), tmp_path)
+    now = [100.0]
+    monkeypatch.setattr("chaos_world.time.monotonic", lambda: now[0])
+    life.listening_at = 0.0
+    complaint = json.dumps({"message": "no progress: source hall: no scores for 30 s", "level": "error"})
+    life._take(complaint)
+    assert [text for text in life.complaints() if "no progress" in text], "it could run all the time"
+    life.lines.clear()
+    life.send(signal.SIGSTOP)
+    now[0] += 20.0
+    life.send(signal.SIGCONT)
+    life._take(complaint)
+    assert not life.complaints(), "it was stopped for two thirds of the time"
+    life._reading.cancel()
