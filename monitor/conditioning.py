@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.config import SourceConfig
-from monitor.pcm import frozen, sanitised
+from monitor.pcm import frozen, peak_of, sanitised
 from monitor.types import AudioBlock, FloatArray
 
 _FULL_SCALE = 1.0 - 2.0**-14
@@ -90,7 +90,8 @@ class Conditioner:
     def process(self, block: AudioBlock) -> AudioBlock:
         """Return the block as it is to be heard; blocks come in order."""
         samples = block.samples
-        self.clipped = int(np.count_nonzero(np.abs(samples) >= _FULL_SCALE))
+        clips = peak_of(samples) >= _FULL_SCALE
+        self.clipped = int(np.count_nonzero(np.abs(samples) >= _FULL_SCALE)) if clips else 0
         excess = self._excess + self.clipped - _CLIPPED_SHARE * len(samples)
         self._excess = min(max(excess, 0.0), 2.0 * self._too_many)
         if self._high_pass is None and self._gain == 1.0:

@@ -81,11 +81,12 @@ class LogMel:
         """
         frames = sliding_window_view(samples, self.settings.n_fft, axis=1)[:, :: self.settings.hop]
         power = np.empty((*frames.shape[:2], self._filters.shape[1]), dtype=np.float32)
-        for row in range(len(frames)):
+        rows = max(1, FRAMES_AT_ONCE // max(1, frames.shape[1]))
+        for row in range(0, len(frames), rows):
             for start in range(0, frames.shape[1], FRAMES_AT_ONCE):
-                part = slice(start, start + FRAMES_AT_ONCE)
-                spectrum = np.fft.rfft(frames[row, part] * self._window)[:, : self._bins]
-                power[row, part] = (spectrum.real**2 + spectrum.imag**2) @ self._filters
+                part = np.s_[row : row + rows, start : start + FRAMES_AT_ONCE]
+                spectrum = np.fft.rfft(frames[part] * self._window)[..., : self._bins]
+                power[part] = (spectrum.real**2 + spectrum.imag**2) @ self._filters
         decibels: FloatArray = np.log10(np.maximum(power, POWER_FLOOR, out=power), out=power)
         decibels *= 10.0
         return decibels

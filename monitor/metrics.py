@@ -150,7 +150,8 @@ class Metrics:
         self._history_told = (0, 0)
         self._outbox_told: Mapping[str, int] = {}
         self._sources: frozenset[str] = frozenset()
-        self._pairs: frozenset[tuple[str, str]] = frozenset()
+        # Looked up once: a window tells the scores of all its events.
+        self._pairs: dict[tuple[str, str], tuple[Gauge, Gauge]] = {}
         self._add_hooks(config)
         self.configure(config)
         self.mqtt(False if config.mqtt else None)
@@ -167,7 +168,7 @@ class Metrics:
         pairs = tuple(
             (source, event) for source in sources for event in config.events if config.listens(source, event)
         )
-        self._remove(self._sources.difference(sources), self._pairs.difference(pairs))
+        self._remove(self._sources.difference(sources), self._pairs.keys() - set(pairs))
         for source in sources:
             if source not in self._sources:
                 self._add_source(source)
@@ -177,9 +178,10 @@ class Metrics:
             self._threshold.labels(source, event).set(config.events[event].on_threshold)
             if (source, event) not in self._pairs:
                 self._enabled.labels(source, event).set(1)
-        self._sources, self._pairs = frozenset(sources), frozenset(pairs)
+        self._sources = frozenset(sources)
+        self._pairs = {pair: (self._score.labels(*pair), self._active.labels(*pair)) for pair in pairs}
 
-    def _remove(self, sources: frozenset[str], pairs: frozenset[tuple[str, str]]) -> None:
+    def _remove(self, sources: frozenset[str], pairs: Iterable[tuple[str, str]]) -> None:
         for source in sources:
             for metric in self._of_source:
                 metric.remove(source)
@@ -263,10 +265,10 @@ class Metrics:
 
     def activity(self, activity: Activity) -> None:
         """Tell what an event looks like now."""
-        pair = (activity.source, activity.event)
-        if pair in self._pairs:
-            self._score.labels(*pair).set(activity.smooth)
-            self._active.labels(*pair).set(activity.active)
+        if gauges := self._pairs.get((activity.source, activity.event)):
+            score, active = gauges
+            score.set(activity.smooth)
+            active.set(activity.active)
 
     def enabled(self, source: str, event: str, on: bool) -> None:
         """Tell whether an event is detected, or it or its source is switched off."""

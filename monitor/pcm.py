@@ -45,10 +45,14 @@ def downmix(frames: FloatArray) -> FloatArray:
     return pick(frames, 1) if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
 
 
+def peak_of(samples: FloatArray) -> float:
+    """Return the largest absolute value, 0.0 of no samples, NaN where one is NaN."""
+    return max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+
+
 def sanitised(samples: FloatArray) -> FloatArray:
     """Return the samples with NaN and infinities as 0 and the rest within +-LIMIT."""
-    peak = np.abs(samples).max(initial=0.0)
-    if peak <= LIMIT:  # false for NaN too
+    if peak_of(samples) <= LIMIT:  # false for NaN too
         return samples
     finite = np.where(np.isfinite(samples), samples, np.float32(0.0))
     return np.clip(finite, -LIMIT, LIMIT).astype(np.float32)

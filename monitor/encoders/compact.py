@@ -252,6 +252,9 @@ def _heard(samples: FloatArray) -> bool:
 
 def _finite(samples: FloatArray) -> FloatArray:
     """Replace what isn't a number by silence, and bound the rest, so that no square overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.vdot(samples, samples) < LOUDEST**2:
+            return samples
     return np.clip(np.nan_to_num(samples, nan=0.0), -LOUDEST, LOUDEST)
 
 

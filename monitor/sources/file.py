@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import soundfile
 
 from monitor.config import FileSource
@@ -20,7 +22,8 @@ from monitor.sources.playback import Pacer, Playback
 from monitor.types import AudioBlock, FloatArray
 
 _LIVE_BLOCK_SECONDS = 0.1
-_FAST_BLOCK_SECONDS = 0.5
+# Several live blocks: going to a thread and back costs more than the reading.
+_READ_SECONDS = 0.5
 _RATES_HZ = range(1_000, 1_000_001)
 _MAX_CHANNELS = 64
 # libsndfile shortens a cut-off WAV to what is there, and says so here only; a stream's header has 2**32 - 1.
@@ -128,11 +131,12 @@ class Recording:
 
     async def __aenter__(self) -> Self:
         config = self._config
-        block_seconds = _LIVE_BLOCK_SECONDS if config.realtime else _FAST_BLOCK_SECONDS
-        self._decoder = await asyncio.to_thread(Decoder, config.path, self._rate_hz, block_seconds)
+        self._decoder = await asyncio.to_thread(Decoder, config.path, self._rate_hz, _READ_SECONDS)
+        self._block = round(_LIVE_BLOCK_SECONDS * self._rate_hz) if config.realtime else sys.maxsize
+        self._read = np.zeros(0, dtype=np.float32)
         anchor = time.time() if self._anchor is None else self._anchor
         self._playback = Playback(self.name, self._rate_hz, anchor, Pacer() if config.realtime else None)
-        self._seam = self._ended = False
+        self._gap = self._seam = self._ended = False
         return self
 
     async def __aexit__(
@@ -147,11 +151,14 @@ class Recording:
         return self
 
     async def __anext__(self) -> AudioBlock:
-        while not self._ended:
-            samples, last = await asyncio.to_thread(self._decoder.read)
-            gap = self._seam
-            self._seam = last or (gap and not samples.size)
+        while not self._read.size:
+            if self._ended:
+                raise StopAsyncIteration
+            self._read, last = await asyncio.to_thread(self._decoder.read)
+            self._gap = self._seam
+            self._seam = last or (self._gap and not self._read.size)
             self._ended = last and not self._config.loop
-            if samples.size:
-                return await self._playback.block(samples, gap=gap)
-        raise StopAsyncIteration
+        size = min(self._block, self._read.size)
+        block, self._read = self._read[:size], self._read[size:]
+        gap, self._gap = self._gap, False
+        return await self._playback.block(block, gap=gap)
