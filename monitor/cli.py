@@ -15,14 +15,12 @@ from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays
 from monitor.arguments_past import add_commands
 from monitor.errors import ConfigError, MonitorError
-from monitor.processor import use_wide_vectors
 
 OK, FAILED, MISUSED = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
-    use_wide_vectors()
     arguments = _parser().parse_args(argv)
     try:
         sys.exit(arguments.handler(arguments))

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from monitor.encoders import compact_net
 from monitor.encoders.compact import MAX_SOURCES, CompactEncoder
 from monitor.types import Window
 
@@ -66,6 +67,27 @@ def test_a_stream_equals_one_pass_over_all_of_it(encoder: CompactEncoder) -> Non
     encoder.embed_audio([window(samples, 0, 9)])
     whole = frames_of(encoder)[1]
     np.testing.assert_allclose(streamed, whole[first : first + len(streamed)], atol=2e-4)
+
+
+def test_products_tap_by_tap_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, results, calls = recording(6), [], 0
+
+    def counted(patches, taps):
+        nonlocal calls
+        calls += 1
+        return by_tap(patches, taps)
+
+    by_tap = compact_net.by_tap
+    monkeypatch.setattr(compact_net, "by_tap", counted)
+    for in_place in (False, True):
+        monkeypatch.setattr(compact_net, "multiplies_in_place", lambda found=in_place: found)
+        encoder = CompactEncoder.load()
+        for source, hop in (("a", 0.5), ("b", 0.16)):
+            windows = [window(samples, int(k * hop * RATE), 2, source) for k in range(8)]
+            results.append(np.concatenate([encoder.embed_audio([each]) for each in windows]))
+        assert (calls > 0) == in_place
+    for whole, tapped in zip(results[:2], results[2:], strict=True):
+        np.testing.assert_allclose(tapped, whole, atol=1e-5)
 
 
 def test_a_hop_costs_its_new_part_only(encoder: CompactEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

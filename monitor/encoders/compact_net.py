@@ -55,8 +55,15 @@ def relu(x: FloatArray) -> FloatArray:
     return np.maximum(x, np.float32(0), out=x)
 
 
+def by_tap(patches: FloatArray, taps: FloatArray) -> FloatArray:
+    """Patches (N, T * C) times taps (T, C, outputs): (N, outputs)."""
+    parts = patches.reshape(len(patches), *taps.shape[:2]).transpose(1, 0, 2) @ taps
+    total: FloatArray = parts.sum(axis=0)
+    return total
+
+
 @cache
-def _multiplies_in_place() -> bool:
+def multiplies_in_place() -> bool:
     """Tell whether numpy's OpenBLAS has kernels that spare small matrices the repacking."""
     return any(each.get("architecture") == "SkylakeX" for each in threadpool_info())
 
@@ -95,7 +102,7 @@ class _Conv:
         self._edge = kernel[1] // 2 if padded else 0
         self._taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, self._inputs, outputs)
         self._matrix = self._taps.reshape(-1, outputs)
-        self._few = FEW_ROWS if len(self._matrix) >= MANY_TERMS and _multiplies_in_place() else 0
+        self._few = FEW_ROWS if len(self._matrix) >= MANY_TERMS and multiplies_in_place() else 0
         self._bias = weights[f"{name}.conv.bias"]
         self._past = kernel[0] - stride[0]
         self.bands = (bands + 2 * self._edge - kernel[1]) // stride[1] + 1
@@ -128,8 +135,7 @@ class _Conv:
     def _product(self, patches: FloatArray) -> FloatArray:
         if len(patches) > self._few:
             return patches @ self._matrix
-        by_tap = patches.reshape(len(patches), *self._taps.shape[:2]).transpose(1, 0, 2)
-        return (by_tap @ self._taps).sum(axis=0)
+        return by_tap(patches, self._taps)
 
 
 class _Block:
