@@ -1,4 +1,4 @@
-"""The page left open for a day and more: it still follows, and it hasn't grown."""
+"""The page before a stream of the test's own: left open for a day and more, and told things once more."""
 
 import base64
 import json
@@ -121,3 +121,31 @@ async def test_after_a_day_and_more_the_page_still_follows_and_has_not_grown(sho
     assert late["Nodes"] <= 1.05 * early["Nodes"]
     assert late["JSEventListeners"] <= 1.05 * early["JSEventListeners"]
     assert late["JSHeapUsedSize"] <= early["JSHeapUsedSize"] + 2_000_000
+
+
+async def test_a_stream_that_is_opened_anew_leaves_the_picture_as_it_was(shown):
+    loud = np.full((5, 64), 255, np.uint8)
+    first = round(NOW / 0.05)
+
+    def sound(begin, end):  # in seconds
+        return [("columns", columns("kitchen", first + at, loud)) for at in range(begin * 20, end * 20, 5)]
+
+    blank = """(() => {
+        const canvas = document.querySelector('[data-source=kitchen] canvas');
+        const { width, height } = canvas;
+        const row = canvas.getContext('2d').getImageData(0, height - 10, width, 1).data;
+        return [...Array(width).keys()].filter((x) => row[4 * x] > 200).length / width;
+    })()"""
+    async with shown.serve() as server, chromium() as browser:
+        await browser.size(1280, 1200)
+        await browser.tab.add_init_script(STREAM_OF_THE_TEST)
+        await browser.open(server.url)
+        await browser.tab.evaluate("tell", [("status", to_json(HOUSE)), *sound(0, 60)])
+        await browser.until(f"{blank} < 0.02")
+        await browser.tab.evaluate("tell", sound(54, 61))
+        painted = "new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
+        await browser.eval(painted)
+        assert await browser.eval(blank) < 0.02
+        # A clock that is set back is no such stream: what was painted isn't of that time.
+        await browser.tab.evaluate("tell", sound(20, 21))
+        await browser.until(f"{blank} > 0.8")

@@ -1,14 +1,16 @@
 // A scrolling spectrogram: columns come in bursts and are played out evenly, a little later.
 
 import { title } from "./format.js";
-import { isDark } from "./theme.js";
+import { isDark, resolved } from "./theme.js";
 import { RING, Waterfall } from "./waterfall.js";
 
 const LAG_COLUMNS = 8;
 const SNAP_COLUMNS = 40; // further off than this, jump
+const RESENT_COLUMNS = 200; // a stream that is opened anew begins some seconds ago
 const CATCH_UP_PER_SECOND = 0.8;
 const REDUCED_STEP_MS = 1000;
 const LABEL_ROWS = 3;
+const LABEL_GAP = 4;
 const LEFTMOST_LABEL = 52; // beside the frequencies
 
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
@@ -17,14 +19,10 @@ function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
-// A custom property as a colour that a canvas understands.
-function resolved(node, property) {
-  const probe = document.createElement("span");
-  probe.style.color = `var(${property})`;
-  node.append(probe);
-  const { color } = getComputedStyle(probe);
-  probe.remove();
-  return color;
+// A label stands at its occurrence's beginning, but whole in the picture, and stays while the occurrence does.
+function labelLeft(left, right, wide, width) {
+  const staying = Math.max(left + LABEL_GAP, Math.min(LEFTMOST_LABEL, right - wide - LABEL_GAP));
+  return Math.min(staying, width - wide - LABEL_GAP);
 }
 
 export class Spectrogram {
@@ -35,6 +33,7 @@ export class Spectrogram {
   #edge = 0; // the column at the canvas's right edge, with its fraction
   #playedAt = 0;
   #marks = [];
+  #labels = new Map(); // by occurrence: none changes its row while it scrolls
   #ink = null;
 
   constructor(canvas) {
@@ -51,7 +50,7 @@ export class Spectrogram {
     if (this.#waterfall?.bands !== bands) {
       this.#waterfall = new Waterfall(bands, isDark());
       this.#newest = -1;
-    } else if (last < this.#newest - SNAP_COLUMNS || first > this.#newest + RING) {
+    } else if (last < this.#newest - RESENT_COLUMNS || first > this.#newest + RING) {
       this.#waterfall.clear(); // a clock that was set, or a long pause
       this.#newest = -1;
     }
@@ -63,9 +62,11 @@ export class Spectrogram {
     this.#newest = Math.max(this.#newest, last);
   }
 
-  // Occurrences to be marked; the lasting ones have no end.
+  // Occurrences to be marked, oldest first; the lasting ones have no end.
   mark(occurrences) {
     this.#marks = occurrences;
+    const ids = new Set(occurrences.map(({ id }) => id));
+    for (const id of this.#labels.keys()) if (!ids.has(id)) this.#labels.delete(id);
   }
 
   recolour() {
@@ -110,21 +111,38 @@ export class Spectrogram {
     };
     context.font = this.#ink.font;
     context.textBaseline = "middle";
-    this.#marks.forEach(({ name, started_at: began, ended_at: ended }, index) => {
+    for (const { id, name, started_at: began, ended_at: ended } of this.#marks) {
       const left = began / this.#seconds - from;
       const right = Math.min(width, ended === null ? width : ended / this.#seconds - from);
-      if (right < 0 || left > width) return;
       const text = title(name);
-      const [x, y] = [Math.max(LEFTMOST_LABEL, left + 3), 5 + 20 * (index % LABEL_ROWS)];
+      const wide = context.measureText(text).width + 10;
+      if (!this.#labels.has(id)) this.#labels.set(id, this.#placed(left + from, wide));
+      if (right < 0 || left > width) continue;
       context.fillStyle = this.#ink.signal;
       context.fillRect(left, height - 4, Math.max(2, right - left), 4);
       context.fillRect(left, 0, 1.5, height);
+      const x = labelLeft(left, right, wide, width);
+      const y = 5 + 20 * this.#labels.get(id).row;
+      context.save();
+      context.beginPath();
+      context.rect(LEFTMOST_LABEL, 0, width, height);
+      context.clip();
       context.fillStyle = this.#ink.paper;
       context.beginPath();
-      context.roundRect(x, y, context.measureText(text).width + 10, 18, 5);
+      context.roundRect(x, y, wide, 18, 5);
       context.fill();
       context.fillStyle = this.#ink.signal;
       context.fillText(text, x + 5, y + 9.5);
-    });
+      context.restore();
+    }
+  }
+
+  // A label's place among those that are there: the first row in which it meets none, now and as it scrolls on.
+  #placed(at, wide) {
+    const meets = (other) => at - wide < other.at + other.wide + LABEL_GAP && other.at - other.wide < at + wide + LABEL_GAP;
+    const taken = new Set([...this.#labels.values()].filter(meets).map((other) => other.row));
+    let row = 0;
+    while (taken.has(row) && row < LABEL_ROWS - 1) row += 1;
+    return { at, wide, row };
   }
 }

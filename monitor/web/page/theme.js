@@ -37,6 +37,16 @@ function apply(changed) {
 export const isDark = () => getComputedStyle(document.documentElement).colorScheme === "dark"
   || (choice === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
 
+// A custom property of a node as a colour that a canvas understands.
+export function resolved(node, property) {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${property})`;
+  node.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
+}
+
 // Calls `changed` at first and whenever the colours change, for what is painted by hand.
 export function followTheme(changed) {
   const kept = remembered();
