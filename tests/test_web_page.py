@@ -119,7 +119,7 @@ async def test_what_the_settings_mean_is_said_in_seconds_and_once(page, shown):
     shown.now = replace(HOUSE, events=(HOUSE.events[0], alike, HOUSE.events[2]))
     await page.until(f"{text_of('#rules')}.startsWith('Dog bark · Smoke alarm\\n')")
     assert (await page.eval(text_of("#rules"))).count("Smoke alarm") == 1
-    assert await page.eval(text_of("#windows")) == HOUSE.windows
+    assert await page.eval(text_of("#windows")) == HOUSE.windows.replace(" -", " \N{MINUS SIGN}")
 
 
 async def test_what_is_kept_of_the_sound_is_said(page, shown):
@@ -165,6 +165,25 @@ async def test_an_event_that_begins_is_shown_titled_and_announced_once(page, sho
     assert await page.eval(text_of(".event[data-active=true] .event-since")) == "1.5 s"
     assert await page.eval("document.getElementById('announcer').textContent") == "Dog bark began, Front door"
     assert await page.eval("document.getElementById('announcer').ariaLive") == "polite"
+
+
+@pytest.mark.parametrize(
+    ("active", "verdict"),
+    [
+        ({("kitchen", "dog_bark"), ("front_door", "dog_bark")}, "Dog bark"),
+        ({("kitchen", "dog_bark"), ("front_door", "smoke_alarm")}, "Dog bark and Smoke alarm"),
+        ({("kitchen", name) for name in ("dog_bark", "smoke_alarm", "glass_breaking")}, "3 sounds"),
+    ],
+)
+async def test_the_headline_names_what_is_heard_as_long_as_it_fits(page, shown, active, verdict):
+    shown.now = replace(
+        HOUSE,
+        activities=tuple(
+            replace(each, active=(each.source, each.event) in active, since=HOUSE.at)
+            for each in HOUSE.activities
+        ),
+    )
+    await page.until(f"{text_of('#verdict')} === {json.dumps(verdict)}")
 
 
 async def test_sources_and_events_come_and_go_with_a_reload(page, shown):

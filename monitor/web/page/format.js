@@ -1,6 +1,6 @@
 // How values are put in words. Times come from the daemon's clock, ages are differences on that clock.
 
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const sentence = (text) => (text.charAt(0).toUpperCase() + text.slice(1)).replace(/ -(?=\d)/g, " −");
 
 export const title = (slug) => sentence(slug.replaceAll("_", " ").trim() || slug);
 

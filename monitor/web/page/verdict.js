@@ -4,6 +4,7 @@ import { byId, element, setAttribute, setText } from "./dom.js";
 import { count, title } from "./format.js";
 
 const ANNOUNCED = 20;
+const LONGEST = 28; // letters of the headline, beside the page's name on a phone
 
 let told = null;
 
@@ -12,7 +13,9 @@ export function showVerdict(status) {
   const troubled = status.sources.filter((each) => each.enabled && each.state !== "online");
   if (!status.encoder) tell("waiting", "Loading the model…");
   else if (active.length) {
-    const heard = active.length === 1 ? title(active[0].event) : `${count(active.length)} sounds`;
+    const names = [...new Set(active.map((each) => title(each.event)))];
+    const all = names.join(" and ");
+    const heard = names.length < 3 && all.length <= LONGEST ? all : `${count(names.length)} sounds`;
     tell("active", heard, `● ${heard} · Sound Monitor`);
   } else if (troubled.length) {
     tell("problem", troubled.length === 1 ? `${title(troubled[0].name)} needs a look` : `${count(troubled.length)} sources need a look`);
