@@ -110,6 +110,9 @@ async def take_picture(browser, name: str, width: int, height: int, scheme: str,
     await browser.prefer(prefers_color_scheme=scheme)
     await browser.until("document.querySelectorAll('.lane').length >= 6")
     await asyncio.sleep(2.0)  # a resized spectrogram is painted anew
+    if width > 600:  # down to the end of the timeline
+        bottom = "document.getElementById('timeline').getBoundingClientRect().bottom + scrollY"
+        await browser.size(width, round(await browser.eval(bottom)) + 24, scale)
     picture = Image.open(io.BytesIO(await browser.screenshot(whole=False))).convert("RGB")
     if TAKE_PICTURES:
         PICTURES.mkdir(exist_ok=True)
@@ -142,11 +145,11 @@ async def test_the_page_follows_recordings_that_a_real_daemon_hears(house, tmp_p
 
         if TAKE_PICTURES:
             await asyncio.sleep(20.0)  # until the spectrograms are full
-        for scheme in ("light", "dark"):
-            await browser.until("document.querySelector('.event[data-active=true]')", seconds=60)
-            await take_picture(browser, "page-desktop", 1280, 1180, scheme, 1.0)
-            await take_picture(browser, "page-phone", 390, 844, scheme, 2.0)
-            assert await browser.violations() == []
+        for device, width, height, scale in (("desktop", 1280, 1180, 1.0), ("phone", 390, 844, 2.0)):
+            for scheme in ("light", "dark"):
+                await browser.until("document.querySelector('.event[data-active=true]')", seconds=60)
+                await take_picture(browser, f"page-{device}", width, height, scheme, scale)
+                assert await browser.violations() == []
         await browser.prefer()
 
         bark = browser.tab.get_by_role("switch", name="Listen for Dog bark on Front door")
