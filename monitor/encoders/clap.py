@@ -48,6 +48,8 @@ class ClapEncoder:
 
             self.tower = on_openvino(self.tower, config.threads, config.dtype, features.mels)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
+        if self._device.type == "cuda":
+            self.tower = _on_gpu(self.tower, self._device, self.dtype, features.mels)
         self.tower.place(self._device, self.dtype)
         # What is exact is to be exact from the start; a half-precision tower can't tell the difference.
         precision = torch.float64 if config.dtype == "float32" else torch.float32
@@ -159,6 +161,15 @@ def _choose_device(wanted: str) -> torch.device:
         if available and wanted != "cpu"
         else torch.device("cpu")
     )
+
+
+def _on_gpu(tower: Tower, device: torch.device, dtype: torch.dtype, mels: int) -> Tower:
+    try:
+        from monitor.encoders.clap_triton import on_triton  # noqa: PLC0415 - comes with torch's CUDA builds
+    except ImportError as error:
+        logger.warning("Triton isn't there (%s); going on without, more slowly", error)
+        return tower
+    return on_triton(tower, device, dtype, mels)
 
 
 def _is_device_error(error: BaseException) -> bool:

@@ -141,13 +141,21 @@ class _MelImage(nn.Module):
     def forward(self, log_mel: Tensor) -> Tensor:
         """(B, frames, mels) in dB to (windows * B * tokens, patch * patch)."""
         # The stretch's rows sum to 1, so that it may come before the shift.
-        image: Tensor = torch.matmul(self.stretch, log_mel * self.scale) + self.shift
+        scaled = (log_mel * self.scale).to(self.stretch.dtype)
+        image: Tensor = torch.matmul(self.stretch, scaled) + self.shift
         batch, patch, window = len(log_mel), self.patch, self.window
         # (B, folds, columns, patch time, rows, patch mels): the folds of time lie below one another.
         patches = image.view(batch, self.folds, self.side, patch, -1, patch).permute(0, 1, 4, 2, 5, 3)
         count = self.side // window
         windows = patches.reshape(batch, count, window, count, window, patch**2)
         return windows.permute(1, 3, 0, 2, 4, 5).reshape(-1, patch**2)
+
+    def halve(self) -> None:
+        """Stretch in float16, also before bfloat16: decibels need digits rather than range."""
+        frames = self.stretch.shape[1]
+        # A GPU wants rows that begin at multiples of 16 bytes.
+        padded = F.pad(self.stretch, (0, -frames % 8)).to(torch.float16)
+        self.stretch = nn.Buffer(padded[:, :frames])
 
 
 class AudioTower(nn.Module):
@@ -198,15 +206,23 @@ class AudioTower(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Embed (B, frames, mels) float32 decibels: (B, D) float32, of any length."""
+        batch = log_mel.shape[0]
+        x = self.embed_norm(self.patches(log_mel))
+        for step, rows in zip(self.steps, self.gathers(batch, x.device), strict=True):
+            x = step(x if rows is None else x.index_select(0, rows), batch)
+        return self.pooled(x, batch)
+
+    def patches(self, log_mel: Tensor) -> Tensor:
+        """(B, frames, mels) decibels to tokens (N, C), in the first step's order."""
         if log_mel.shape[1] != self.frames:
             # Anything shorter would be stretched without a word.
             msg = f"{log_mel.shape[1]} frames where {self.frames} belong"
             raise ValueError(msg)
-        batch = log_mel.shape[0]
-        weight = self.embed.weight
-        x = self.embed_norm(self.embed(self.image(log_mel).to(weight.dtype)))
-        for step, rows in zip(self.steps, self.gathers(batch, weight.device), strict=True):
-            x = step(x if rows is None else x.index_select(0, rows), batch)
+        embedded: Tensor = self.embed(self.image(log_mel).to(self.embed.weight.dtype))
+        return embedded
+
+    def pooled(self, x: Tensor, batch: int) -> Tensor:
+        """Turn what the last step leaves, (N, C), into embeddings (B, D) float32."""
         tokens = self._last.window**2
         pooled = self.norm(x).view(-1, batch, tokens, x.shape[1]).mean(dim=(0, 2))
         embeddings: Tensor = self.projection(pooled)
@@ -264,7 +280,7 @@ def _recognise(model: Any) -> None:
 
 
 @torch.inference_mode()
-def difference(tower: Tower, original: Tower, frames: int, mels: int) -> float:
+def difference(tower: Callable[[Tensor], Tensor], original: Tower, frames: int, mels: int) -> float:
     """Return the largest difference of two towers' unit-length embeddings of a trial input."""
     noise = torch.randn(1, frames, mels, generator=torch.Generator().manual_seed(0))
     log_mel = 20.0 * noise - 40.0

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from monitor.logmel import FRAMES_AT_ONCE, POWER_FLOOR, LogMelSettings, slaney_filters
 
+FRAMES_ON_GPU = 1 << 16
+"""64 windows of 10 s: enough to fill any GPU; more would only take memory."""
+
 
 class LogMel(nn.Module):
     """Samples to decibels per mel band, on whatever device the module is on.
@@ -45,13 +48,16 @@ class LogMel(nn.Module):
         n_fft - hop samples give the same frames as the stream in one piece.
         """
         frames = samples.to(self.window.dtype).unfold(1, self.settings.n_fft, self.settings.hop)
-        mel_power = torch.cat(
-            [self._mel_power(part) for part in torch.split(frames, FRAMES_AT_ONCE, dim=1)], dim=1
-        )
+        at_once = FRAMES_AT_ONCE if samples.is_cpu else max(1, FRAMES_ON_GPU // len(samples))
+        mel_power = torch.cat([self._mel_power(part) for part in torch.split(frames, at_once, dim=1)], dim=1)
         return 10.0 * torch.log10(torch.clamp(mel_power, min=POWER_FLOOR))
 
     def _mel_power(self, frames: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(frames * self.window)
+        if not spectrum.is_cpu:
+            # One pass over the numbers as they lie: the filters then sum the two parts.
+            parts = torch.view_as_real(spectrum).to(self.filters.dtype).square_().flatten(-2)
+            return parts @ self.filters.repeat_interleave(2, dim=0)
         # Not a sum over an axis of the two parts: reducing over so short an axis is several times slower.
         power: Tensor = spectrum.real.square() + spectrum.imag.square()
         return power.to(self.filters.dtype) @ self.filters
