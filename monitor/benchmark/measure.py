@@ -37,7 +37,8 @@ from monitor.types import Window
 BASELINE = "pipeline"
 EXACT = "clap float32"
 COMPACT = "compact"
-GEMM_SIZE = 2048
+PARTS_AT_ONCE = 64
+"""Windows whose parts are timed together, at most; that many fill a GPU."""
 GROWTH = (5, 500)
 """Numbers of events between which a window's cost should hardly grow."""
 LATENCY_SOURCES = (1, 64, 512)
@@ -79,7 +80,9 @@ class Report:
     batch_milliseconds: Batches
     """Median time to score one window of every source."""
     parts_milliseconds: dict[str, dict[str, float]]
-    """CLAP way, part: median time for one window."""
+    """Way, part: median time for one window."""
+    parts_sources: dict[str, int]
+    """Way: number of sources scored together for that."""
     ceiling_gflops: dict[str, float]
     """CLAP way: arithmetic per second of a large matrix product of its type, in 1e9."""
     share_of_ceiling: dict[str, float]
@@ -117,15 +120,22 @@ def bench(options: Options, tell: Tell = lambda _: None) -> Report:
         torch.set_num_threads(options.threads)
         watch, drift = _measure(options, ways, pipeline, tell)
         claps = _claps(ways)
+        gigaflop = _gigaflop(claps[EXACT], pipeline.model)
         del pipeline
         latency = _latency(options, configs, device, tell)
+    parts = {name: _parts(options, watch, name, _at_once(options, way)) for name, way in ways.items()}
+    product = 2e-9 * _gemm_size(device) ** 3
+    ceilings = {name: 1000.0 * product / watch.median(name, "ceiling") for name in claps}
     return Report(
         options=options,
         machine=_machine(device),
         batch_milliseconds=_batches(options, watch, list(ways)),
-        parts_milliseconds={name: _parts(options, watch, name) for name in ways},
-        ceiling_gflops={name: 2e-6 * GEMM_SIZE**3 / watch.median(name, "ceiling") for name in claps},
-        share_of_ceiling=_shares(claps, watch),
+        parts_milliseconds=parts,
+        parts_sources={name: _at_once(options, way) for name, way in ways.items()},
+        ceiling_gflops=ceilings,
+        share_of_ceiling={
+            name: gigaflop / parts[name]["audio tower"] * 1000.0 / ceilings[name] for name in claps
+        },
         growth={name: _growth(options, watch, name) for name in ways},
         drift=drift,
         latency=latency,
@@ -162,7 +172,8 @@ def _checkpoint(options: Options) -> Iterator[str]:
 
 
 def _encoders(options: Options, model: str) -> dict[str, EncoderConfig]:
-    clap = {"model": model, "device": options.device, "threads": options.threads}
+    most = max(64, *options.sources)
+    clap = {"model": model, "device": options.device, "threads": options.threads, "max_batch": most}
     compact = {"model": "compact", "threads": options.threads}
     wanted: dict[str, dict[str, Any]] = {EXACT: clap}
     if options.fast:
@@ -230,21 +241,34 @@ def _measure(
                 difference = np.abs(scores[name] - scores[_exact_of(name)])
                 drift[name] = max(drift[name], float(difference.max()))
         for name, clap in claps.items():
-            _time_parts(name, clap, window, watch)
+            _time_parts(name, clap, sound.windows(_at_once(options, ways[name]), turn), watch)
         for name, way in ways.items():
             if isinstance(way.encoder, CompactEncoder):
                 _time_compact_parts(name, way.encoder, window, options.hop_seconds, watch)
     return watch, drift
 
 
+def _at_once(options: Options, way: Way) -> int:
+    """Return how many windows' time is split into parts: a GPU is nothing like busy with one."""
+    return max(options.sources) if way.encoder.device.startswith("cuda") else min(options.sources)
+
+
+def _gemm_size(device: str) -> int:
+    """Return the side of matrices large enough to keep the device busy."""
+    return 8192 if device.startswith("cuda") else 2048
+
+
 @torch.inference_mode()
-def _time_parts(name: str, clap: ClapEncoder, window: Window, watch: Stopwatch) -> None:
-    samples = np.resize(window.samples, round(clap.max_window_seconds * clap.rate_hz))
-    row = torch.from_numpy(samples)[None].to(clap.device)
-    log_mel = watch.time(name, "log-mel", call=partial(clap.log_mel, row))
+def _time_parts(name: str, clap: ClapEncoder, windows: Sequence[Window], watch: Stopwatch) -> None:
+    length = round(clap.max_window_seconds * clap.rate_hz)
+    row = torch.from_numpy(np.resize(windows[0].samples, length)).to(clap.device)
+    # One row again and again: the time doesn't depend on what is in it.
+    rows = row.repeat(min(len(windows), PARTS_AT_ONCE), 1)
+    log_mel = watch.time(name, "log-mel", call=partial(clap.log_mel, rows))
     watch.time(name, "audio tower", call=partial(clap.tower, log_mel))
     # Of random numbers: zeros multiply faster.
-    square = torch.randn(GEMM_SIZE, GEMM_SIZE).to(clap.device, clap.dtype)
+    size = _gemm_size(clap.device)
+    square = torch.randn(size, size).to(clap.device, clap.dtype)
     watch.time(name, "ceiling", call=partial(torch.matmul, square, square))
 
 
@@ -280,26 +304,23 @@ def _batches(
     return times
 
 
-def _parts(options: Options, watch: Stopwatch, name: str) -> dict[str, float]:
-    """Split the time of a window, scored for the most events."""
-    sources = min(options.sources)
-    parts = {part: watch.median(name, part) for part in ("log-mel", "audio tower")}
+def _parts(options: Options, watch: Stopwatch, name: str, sources: int) -> dict[str, float]:
+    """Split the time of a window, scored for the most events, of so many sources."""
+    at_once = min(sources, PARTS_AT_ONCE)
+    parts = {part: watch.median(name, part) / at_once for part in ("log-mel", "audio tower")}
     rest = watch.median(name, sources) / sources - sum(parts.values())
     scoring = watch.median(name, sources, max(options.events)) / sources
     return parts | {"scoring": scoring, "everything else": max(0.0, rest)}
 
 
 @torch.inference_mode()
-def _shares(claps: Mapping[str, ClapEncoder], watch: Stopwatch) -> dict[str, float]:
-    exact = claps[EXACT]
-    silence = torch.zeros(1, round(exact.max_window_seconds * exact.rate_hz), device=exact.device)
+def _gigaflop(clap: ClapEncoder, model: Any) -> float:
+    """Count the arithmetic that transformers' own audio tower does for a window, in 1e9."""
+    silence = torch.zeros(1, round(clap.max_window_seconds * clap.rate_hz), device=clap.device)
+    log_mel = clap.log_mel(silence)
     with FlopCounterMode(display=False) as counter:
-        exact.tower(exact.log_mel(silence))
-    product, tower = 2 * GEMM_SIZE**3, counter.get_total_flops()
-    return {
-        name: tower / watch.median(name, "audio tower") / (product / watch.median(name, "ceiling"))
-        for name in claps
-    }
+        model.get_audio_features(input_features=log_mel[:, None])
+    return 1e-9 * float(counter.get_total_flops())
 
 
 def _machine(device: str) -> dict[str, str]:

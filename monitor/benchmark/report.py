@@ -41,13 +41,15 @@ def _lines(report: Report) -> Iterator[str]:
                 rate = report.windows_per_second(way, sources, events)
                 ratio = rate / report.windows_per_second(BASELINE, sources, events)
                 kept_up = rate * options.hop_seconds
-                figures = [f"{milliseconds / sources:.2f}", f"{rate:.1f}", f"{ratio:.1f}", f"{kept_up:.1f}"]
+                figures = [_figure(milliseconds / sources), f"{rate:.1f}", f"{ratio:.1f}", f"{kept_up:.1f}"]
                 yield _row([way, f"{sources}", f"{events}", *figures])
     yield ""
     random = "" if options.model else " (random weights)"
     for way, parts in report.parts_milliseconds.items():
-        split = ", ".join(f"{part} {milliseconds:.2f} ms" for part, milliseconds in parts.items())
-        yield f"{way}: a window of one source: {split}; {report.growth[way]:+.1%} from 5 to 500 events"
+        split = ", ".join(f"{part} {_figure(milliseconds)} ms" for part, milliseconds in parts.items())
+        sources = report.parts_sources[way]
+        of = f"a window of {sources} sources" if sources > 1 else "a window of one source"
+        yield f"{way}: {of}: {split}; {report.growth[way]:+.1%} from 5 to 500 events"
         if report.drift[way]:
             yield f"{way}: scores within {report.drift[way]:.1g} of float32's{random}"
     yield ""
@@ -63,6 +65,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"resident memory: {memory}"
     if report.gpu_megabytes:
         yield f"GPU memory, all ways together: {report.gpu_megabytes:.0f} MB"
+
+
+def _figure(milliseconds: float) -> str:
+    return f"{milliseconds:.2f}" if milliseconds >= 1.0 else f"{milliseconds:.2g}"
 
 
 def _row(cells: Sequence[str]) -> str:
