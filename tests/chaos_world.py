@@ -143,7 +143,8 @@ class Life:
         self._ledger = ledger
         self._path = folder / f"life-{number}.log"
         self._stopped_at: float | None = None
-        self._stopped_seconds = 0.0
+        self._stopped_seconds = self._waited_seconds = 0.0
+        self._waited_by_thread: dict[str, float] = {}
         self._news = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
 
@@ -196,7 +197,7 @@ class Life:
         began, kept = time.monotonic(), self.kept_seconds()
         ending = asyncio.gather(self.process.wait(), self._reading)
         while not (await asyncio.wait([ending], timeout=1.0))[0]:
-            if time.monotonic() - began - max(self.kept_seconds() - kept, 0.0) > seconds:
+            if time.monotonic() - began - (self.kept_seconds() - kept) > seconds:
                 ending.cancel()
                 return None
         return self.process.returncode
@@ -237,7 +238,11 @@ class Life:
         stopped = self._stopped_seconds
         if self._stopped_at is not None:
             stopped += time.monotonic() - self._stopped_at
-        return stopped + _waited_seconds(self.process.pid)
+        for thread, waited in _waited_seconds(self.process.pid).items():
+            before = self._waited_by_thread.get(thread, 0.0)
+            self._waited_seconds += waited - before if waited >= before else waited  # else a new one
+            self._waited_by_thread[thread] = waited
+        return stopped + self._waited_seconds
 
     def could_progress(self, line: dict) -> bool:
         """Tell whether it could have run for long enough in the time of which a line of its log complains."""
@@ -487,12 +492,13 @@ class World:
         self.ledger.broker_deaths.append((began, time.monotonic()))
 
 
-def _waited_seconds(pid: int) -> float:
-    total = 0
+def _waited_seconds(pid: int) -> dict[str, float]:
+    """Return for how long each thread that lives could have run while another process had the processor."""
+    waited = {}
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):
-            total += int(path.read_text().split()[1])
-    return total / 1e9
+            waited[path.parent.name] = int(path.read_text().split()[1]) / 1e9
+    return waited
 
 
 @contextlib.contextmanager
