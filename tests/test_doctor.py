@@ -223,6 +223,25 @@ async def test_a_monitor_that_runs_is_not_disturbed(tmp_path, no_model):
             staying.cancel()
 
 
+async def test_what_the_monitor_that_runs_hears_is_not_missed(tmp_path, no_model):
+    # In that monitor, the kitchen delivers sound and the garage doesn't.
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    (tmp_path / "token").chmod(0o600)
+    http = HttpConfig(port=0, token_file=tmp_path / "token")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = {"type": "pcm", "listen": f"{taken.getsockname()[1]}", "rate_hz": 16_000}
+        async with serve(http, CollectorRegistry(), lambda: HOUSE, lambda: (True, "")) as site:
+            found = await findings(
+                tmp_path,
+                {
+                    "sources": {"kitchen": listen, "garage": listen},
+                    "http": {"port": site.port, "token_file": "token"},
+                },
+            )
+    assert found["source kitchen"] == ("ok", "is taken by the monitor that runs, which hears it")
+    assert found["source garage"][0] == "failed"
+
+
 async def test_ports_that_are_taken(tmp_path, no_model):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

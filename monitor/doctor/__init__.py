@@ -39,7 +39,7 @@ async def examine(
         yield Finding("configuration", Verdict.WARNING, warning)
     for finding in look_at_sound_cards(config):
         yield finding
-    async for finding in look_at_sources(config):
+    async for finding in look_at_sources(config, environ):
         yield finding
     for finding in await asyncio.to_thread(lambda: [*look_at_examples(config), *look_at_model(config)]):
         yield finding

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import socket
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
-from monitor.config import Config, MqttConfig
+from monitor.config import Config, HttpConfig, MqttConfig
 from monitor.credentials import secret_file
 from monitor.doctor.finding import Finding, failed, warned, worked
 from monitor.errors import CredentialError, SinkError
 from monitor.sinks.connection import LOOPBACK, broker_name, connect
+from monitor.status import SourceState
 from monitor.web.access import OPEN_PATH, resolve_token
 
 _CREDENTIALS = Path("/etc/credstore")
@@ -72,7 +74,7 @@ def look_at_http(config: Config, environ: Mapping[str, str]) -> Iterator[Finding
     problem = _port_problem(http_config.host, http_config.port)
     if problem is None:
         yield worked(about, "is free")
-    elif _is_ours(http_config.host, http_config.port):
+    elif _asked(http_config, OPEN_PATH) is not None:
         yield worked(about, "is in use by a monitor that runs")
     else:
         yield failed(about, f"{problem}; stop what uses it, or set http.host and http.port to others")
@@ -92,14 +94,26 @@ def _port_problem(host: str, port: int) -> str | None:
     return None
 
 
-def _is_ours(host: str, port: int) -> bool:
-    wildcards = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - asked there, not bound
-    connection = http.client.HTTPConnection(wildcards.get(host, host), port, timeout=_ASK_SECONDS)
+def heard_by_a_monitor(config: HttpConfig, environ: Mapping[str, str]) -> frozenset[str]:
+    """Return the sources that a monitor which runs here hears: their devices and ports are taken by it."""
     try:
-        connection.request("GET", OPEN_PATH)
-        return connection.getresponse().headers.get("Server") == "sound-monitor"
+        told = json.loads(_asked(config, "/status.json", resolve_token(config, environ)) or b"{}")
+        return frozenset(each["name"] for each in told["sources"] if each["state"] == SourceState.ONLINE)
+    except (CredentialError, ValueError, LookupError, TypeError):
+        return frozenset()
+
+
+def _asked(config: HttpConfig, path: str, token: str | None = None) -> bytes | None:
+    """Return what a monitor answers at this port; None where there is none."""
+    wildcards = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - asked there, not bound
+    host = wildcards.get(config.host, config.host)
+    connection = http.client.HTTPConnection(host, config.port, timeout=_ASK_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        response = connection.getresponse()
+        return response.read() if response.headers.get("Server") == "sound-monitor" else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

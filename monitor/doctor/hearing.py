@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from monitor.config import Config, FileSource, MicrophoneSource, PcmSource, SourceConfig
-from monitor.doctor.finding import Finding, failed, warned, worked
+from monitor.doctor.doors import heard_by_a_monitor
+from monitor.doctor.finding import Finding, Verdict, failed, warned, worked
 from monitor.errors import SourceError
 from monitor.pcm import level_dbfs
 from monitor.sources import open_source
@@ -46,16 +48,18 @@ def look_at_sound_cards(config: Config, devices: Path = _DEVICES) -> Iterator[Fi
         )
 
 
-async def look_at_sources(config: Config) -> AsyncIterator[Finding]:
+async def look_at_sources(config: Config, environ: Mapping[str, str]) -> AsyncIterator[Finding]:
     """Open every source, several at a time, and listen for a moment."""
     gate, captures = asyncio.Semaphore(_AT_ONCE), Captures()
+    held = await asyncio.to_thread(heard_by_a_monitor, config.http, environ)
 
     async def look(name: str, source: SourceConfig) -> Finding:
-        if isinstance(source, MicrophoneSource):
-            # All at once: a device that several listen to is opened once, with the channels of all.
-            return await _look_at(name, source, captures)
-        async with gate:
-            return await _look_at(name, source, captures)
+        # Microphones all at once: a device that several listen to is opened once, with the channels of all.
+        async with nullcontext() if isinstance(source, MicrophoneSource) else gate:
+            finding = await _look_at(name, source, captures)
+        if finding.verdict is Verdict.FAILED and name in held:
+            return worked(finding.about, "is taken by the monitor that runs, which hears it")
+        return finding
 
     async with asyncio.TaskGroup() as group:
         looking = [group.create_task(look(name, source)) for name, source in config.sources.items()]
