@@ -310,7 +310,10 @@ class Daemon:
             stored=stored_in_words(config),
             sources=pipeline.source_statuses() if pipeline else (),
             events=tuple(
-                EventRule(name, event.on_threshold, event.off, event_in_words(config, name))
+                EventRule(
+                    *(name, event.on_threshold, event.off, event_in_words(config, name)),
+                    is_level=event.level is not None,
+                )
                 for name, event in config.events.items()
             ),
             activities=pipeline.activities() if pipeline else (),

@@ -103,6 +103,8 @@ class EventRule:
     off_threshold: float
     meaning: tuple[str, ...]
     """The rule in words and seconds, as `sound-monitor check` prints it: its beginning, its end, ..."""
+    is_level: bool = False
+    """Its scores are levels: see `levels.py`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,18 @@ async def test_scores_can_be_heard_instead_of_seen(page):
     ]
 
 
+async def test_an_event_by_level_is_told_in_decibels(page, shown):
+    bang = replace(HOUSE.events[2], is_level=True)  # a bound of 0.7
+    shown.now = replace(HOUSE, events=(*HOUSE.events[:2], bang))
+    meter = "document.querySelector('[data-source=kitchen] [aria-label=\"Glass breaking, score\"]')"
+    await page.until(f"{meter}.getAttribute('aria-valuetext').includes('begins at \N{MINUS SIGN}30 dBFS')")
+    shown_score = f"{meter}.closest('.event').querySelector('.event-score').innerText"
+    assert await page.eval(shown_score) == "\N{MINUS SIGN}98 dBFS"
+    peak = "td[data-column=peak]"
+    glass = "[...document.querySelectorAll('#events tr')].find((row) => row.innerText.includes('Glass'))"
+    await page.until(f"{glass}.querySelector('{peak}').innerText === '\N{MINUS SIGN}17 dBFS'")
+
+
 async def test_the_last_events_are_one_row_each(page, shown):
     rows = "[...document.querySelectorAll('#events tr')].map((row) => [...row.cells].map((c) => c.innerText))"
     first, second, *_, last = await page.eval(rows)

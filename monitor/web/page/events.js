@@ -1,7 +1,7 @@
 // The events one by one, newest first: all of the day's, or those of one lane.
 
 import { KeyedList, byId, element, setAttribute, setText } from "./dom.js";
-import { clock, duration, iso, reason, score, title } from "./format.js";
+import { clock, duration, iso, reading, reason, title } from "./format.js";
 
 const PAGE_ROWS = 12;
 const ROWS_AT_MOST = 240;
@@ -45,7 +45,7 @@ function row() {
   const node = element("tr", { role: "row", tabindex: "-1" }, ...Object.values(cells));
   return {
     node,
-    update(event, clipsServed, chosen) {
+    update(event, clipsServed, chosen, rules) {
       const lasting = event.phase === "start";
       setAttribute(node, "data-active", lasting);
       setAttribute(node, "data-chosen", event.id === chosen);
@@ -54,7 +54,7 @@ function row() {
       setText(cells.sound, title(event.name));
       setText(cells.source, title(event.source));
       setText(cells.lasted, lasting ? "" : duration(event.ended_at - event.started_at));
-      setText(cells.peak, score(event.peak_score));
+      setText(cells.peak, reading(event.peak_score, rules.get(event.name)));
       setText(ending, lasting ? "still on" : reason(event.reason));
       setAttribute(cells.ended, "class", lasting ? "lasting" : "quiet");
       showClip(event, clipsServed);
@@ -68,6 +68,7 @@ export class Events {
   #chosen = null;
   #of = [];
   #clipsServed = false;
+  #rules = new Map();
 
   // `unfiltered()`: all lanes are wanted again.
   constructor(unfiltered) {
@@ -79,8 +80,9 @@ export class Events {
   }
 
   // `only` says in words what the occurrences are restricted to; null while they are all of the day's.
-  update(occurrences, only, clipsServed) {
+  update(occurrences, only, clipsServed, rules) {
     this.#of = occurrences;
+    this.#rules = rules;
     this.#clipsServed = clipsServed;
     byId("filter").hidden = only === null;
     if (only) setText(byId("filter"), `${only} only: show all`);
@@ -99,7 +101,7 @@ export class Events {
   }
 
   #show() {
-    this.#rows.update(this.#of.slice(0, this.#shown), (each) => each.id, this.#clipsServed, this.#chosen);
+    this.#rows.update(this.#of.slice(0, this.#shown), (each) => each.id, this.#clipsServed, this.#chosen, this.#rules);
     byId("events-empty").hidden = this.#of.length > 0;
     byId("more").hidden = this.#of.length <= this.#shown || this.#shown >= ROWS_AT_MOST;
   }

@@ -6,6 +6,11 @@ export const title = (slug) => sentence(slug.replaceAll("_", " ").trim() || slug
 
 export const score = (value) => (value === null ? "–" : value.toFixed(2));
 
+// A score as its event's rule has it: one of any loud sound stands for its level, a hundredth for a decibel.
+export function reading(value, rule) {
+  return value === null || !rule?.is_level ? score(value) : `${(100 * value - 100).toFixed(0).replace("-", "−")} dBFS`;
+}
+
 export const count = (value) => value.toLocaleString();
 
 export const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;

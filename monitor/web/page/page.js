@@ -41,6 +41,7 @@ const stream = new Stream(
       settings = message;
       rules = new Map(settings.events.map((each) => [each.name, each]));
       showSettings(settings);
+      dayShown = false;
     },
     recent(message) {
       if (day.merge(message)) dayShown = false;
@@ -110,8 +111,8 @@ function showDay() {
   timeline.update([...newest, ...newestFirst], now, lane?.key ?? null);
   if (lane) {
     const ofLane = [...newest, ...newestFirst].filter((each) => each.source === lane.source && each.name === lane.name);
-    events.update(ofLane, `${title(lane.name)}, ${title(lane.source)}`, clipsServed);
-  } else events.update(search.found ? found : newestFirst, search.found && `“${search.words}”`, clipsServed);
+    events.update(ofLane, `${title(lane.name)}, ${title(lane.source)}`, clipsServed, rules);
+  } else events.update(search.found ? found : newestFirst, search.found && `“${search.words}”`, clipsServed, rules);
   sources.mark(newestFirst, now);
 }
 

@@ -1,7 +1,7 @@
 // The cards: each source's state, spectrogram, level and scores against their thresholds.
 
 import { KeyedList, byId, fromTemplate, setAttribute, setText } from "./dom.js";
-import { age, count, duration, plural, score, title } from "./format.js";
+import { age, count, duration, plural, reading, title } from "./format.js";
 import { Spectrogram } from "./spectrogram.js";
 import { showSwitch } from "./switches.js";
 
@@ -20,7 +20,7 @@ function eventView() {
       setAttribute(node, "data-active", activity.active);
       setAttribute(node, "data-on", activity.enabled);
       setText(parts.name, name);
-      setText(parts.score, activity.enabled ? score(activity.smooth) : "off");
+      setText(parts.score, activity.enabled ? reading(activity.smooth, rule) : "off");
       setText(parts.since, activity.active && activity.since !== null ? duration(now - activity.since) : "");
       showSwitch(parts.switch, `Listen for ${name} on ${title(activity.source)}`, activity.enabled, activity);
       const { style } = parts.meter;
@@ -32,8 +32,8 @@ function eventView() {
       }
       setAttribute(parts.meter, "aria-label", `${name}, score`);
       setAttribute(parts.meter, "aria-valuenow", activity.smooth ?? 0);
-      const marks = rule ? `, begins at ${score(rule.on_threshold)}, ends below ${score(rule.off_threshold)}` : "";
-      setAttribute(parts.meter, "aria-valuetext", `${score(activity.smooth)}${activity.active ? ", active" : ""}${marks}`);
+      const marks = rule ? `, begins at ${reading(rule.on_threshold, rule)}, ends below ${reading(rule.off_threshold, rule)}` : "";
+      setAttribute(parts.meter, "aria-valuetext", `${reading(activity.smooth, rule)}${activity.active ? ", active" : ""}${marks}`);
     },
   };
 }
