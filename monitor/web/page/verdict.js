@@ -4,7 +4,10 @@ import { byId, element, setAttribute, setText } from "./dom.js";
 import { count, title } from "./format.js";
 
 const ANNOUNCED = 20;
-const LONGEST = 28; // letters of the headline, beside the page's name on a phone
+const LONGEST = 28; // letters of the headline
+const LONGEST_ON_A_PHONE = 16;
+
+const phone = matchMedia("(max-width: 36rem)");
 
 let told = null;
 
@@ -15,7 +18,8 @@ export function showVerdict(status) {
   else if (active.length) {
     const names = [...new Set(active.map((each) => title(each.event)))];
     const all = names.join(" and ");
-    const heard = names.length < 3 && all.length <= LONGEST ? all : `${count(names.length)} sounds`;
+    const fits = names.length === 2 && all.length <= (phone.matches ? LONGEST_ON_A_PHONE : LONGEST);
+    const heard = names.length === 1 || fits ? all : `${count(names.length)} sounds`;
     tell("active", heard, `● ${heard} · Sound Monitor`);
   } else if (troubled.length) {
     tell("problem", troubled.length === 1 ? `${title(troubled[0].name)} needs a look` : `${count(troubled.length)} sources need a look`);
