@@ -62,7 +62,7 @@ class Item:
     caption: str
     """Words for what is heard; empty where the name says nothing."""
     group: str
-    """esc | effects | background | package | music | speech."""
+    """esc | effects | background | package | music | speech | synth | validation, which nothing trains on."""
 
 
 def words(path: Path) -> str:
@@ -74,14 +74,15 @@ def words(path: Path) -> str:
 
 
 def shared_items(shared: Path) -> Iterator[Item]:
-    """Permissive rows of the manifest: ESC folds 1-3, effects, backgrounds that no stream uses."""
+    """ESC folds 1-3, effects, backgrounds that no stream uses; clips that aren't permissive only validate."""
     with (shared / "audio" / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         folder, path = row["path"].split("/")[0], shared / "audio" / row["path"]
         if folder in {"esc10", "esc50"}:
-            if PERMISSIVE.search(row["licence"]) and not path.name.startswith(HELD_OUT_FOLD):
-                yield Item(path, row["source"], row["label"].replace("_", " "), "esc")
+            if not path.name.startswith(HELD_OUT_FOLD):
+                group = "esc" if PERMISSIVE.search(row["licence"]) else "validation"
+                yield Item(path, row["source"], row["label"].replace("_", " "), group)
         elif folder == "effects":
             yield Item(path, row["source"], row["label"].removeprefix("caption: "), "effects")
         elif folder == "background" and path.stem not in STREAM_BACKGROUNDS:

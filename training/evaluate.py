@@ -102,7 +102,7 @@ def teacher_table(shared: Path, clips: list[Clip], encoder: CompactEncoder) -> N
     rows = []
     for clip in clips:
         narrow = soxr.resample(samples_of(clip.path)[: 5 * RATE], RATE, 32000)
-        rows.append(teacher(teacher.spectrogram(torch.from_numpy(narrow)[None]))[0][0])
+        rows.append(teacher(teacher.spectrogram(torch.from_numpy(narrow)[None]))[0][0].numpy())
     power = np.exp(-encoder._evidence_power * np.logaddexp(0.0, -np.stack(rows)))
     evidence = unit(power * encoder._debias)
     for form in FORMS:

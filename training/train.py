@@ -1,43 +1,37 @@
-"""Trains the audio network on the ring of examples that `training.generate` keeps filling.
+"""Trains the audio network on fresh mixtures, made and answered by the teacher on the same device.
 
-    python -m training.train --examples EXAMPLES --pool POOL --text text.pt --teacher ../shared/teacher
-        --shared ../shared --out run.pt --minutes 30 [--start other.pt] [--leave-out]
+    python -m training.train --pool POOL --tables tables.pt --teacher ../shared/teacher --out run.pt
+        --minutes 4 [--leave-out] [--batch 128] [--device cuda]
 
-Time-bounded: the rate follows a cosine over `--minutes`; the averaged weights are saved every minute.
+Time-bounded: the rate follows a cosine over `--minutes`; what is saved is the average of the weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional
 
-from training.clips import ESC_LABELS, label_text
-from training.fastconv import FastConv
-from training.feed import EVIDENCE_POWER, PRIOR_POWER, Gossip, Ring, Validation, evidence, text_tables
+from monitor.encoders.clap_logmel import LogMel
 from training.leftout import LEFT_OUT
-from training.net import CausalConv, CompactNet, unit
+from training.mixing import BLOCKS, SECONDS, SIZE, Mixer, Mixture, Pool
+from training.net import CausalConv, CompactNet
+from training.objectives import Objectives, View, evidence, joined
+from training.teacher import Teacher
 
-VIEWS = [(0, 496, 20), (1, 240, 32), (2, 240, 32), (3, 96, 56)]
-"""Ring view, frames used, batch size."""
-VIEW_SHARES = [0.28, 0.26, 0.26, 0.20]
-LABEL_WEIGHT = {
-    "esc": 1.0,
-    "effects": 0.35,
-    "background": 0.35,
-    "synth": 0.35,
-    "package": 0.2,
-    "music": 0.0,
-    "speech": 0.0,
-}
+FRAMES = 100 * SECONDS
+VIEWS = (496, 240, 192, 96)
+"""Frames of 10 ms, multiples of the network's step."""
+VIEW_WEIGHTS = (1.0, 0.8, 1.0, 0.6)
+PRIOR_BATCHES = 12
+AVERAGE = 0.999
 
 
 def with_norms(net: CompactNet) -> CompactNet:
@@ -45,8 +39,7 @@ def with_norms(net: CompactNet) -> CompactNet:
     for module in net.modules():
         if isinstance(module, CausalConv):
             conv = module.conv
-            kind = FastConv if conv.kernel_size[0] == 1 and conv.in_channels >= 256 else nn.Conv2d
-            module.conv = kind(
+            module.conv = nn.Conv2d(
                 conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False
             )
             module.norm = nn.BatchNorm2d(conv.out_channels)
@@ -54,186 +47,208 @@ def with_norms(net: CompactNet) -> CompactNet:
     return net
 
 
-def augment(mel: Tensor, prob: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix a third of the batch with a neighbour (noisy-or targets), shift the gain, mask bands and moments.
+@torch.no_grad()
+def started(weights: Path, mel: Tensor) -> CompactNet:
+    """Build a network to train on from shipped weights, whose batch normalisations are folded away.
 
-    Returns mels, targets and which rows are unmixed.
+    Each convolution gets one back that changes nothing: mean and variance are those of (B, T, mels) `mel`.
     """
-    count = len(mel)
-    clean = torch.from_numpy(rng.random(count) > 0.12)
-    shift = torch.from_numpy(rng.uniform(-12, 6, (count, 1, 1)).astype(np.float32))
-    both = 10 * torch.log10(10 ** (mel / 10) + 10 ** ((mel.roll(1, 0) + shift) / 10))
-    mel = torch.where(clean[:, None, None], mel, both)
-    prob = torch.where(
-        clean[:, None], prob, 1 - (1 - prob) * (1 - prob.roll(1, 0) * torch.sigmoid((shift[:, 0] + 10) / 3))
-    )
-    mel = mel + torch.from_numpy(rng.uniform(-8, 8, (count, 1, 1)).astype(np.float32))
-    frames = mel.shape[1]
-    for i in np.flatnonzero(rng.random(count) < 0.3):
-        width, at = int(rng.integers(2, 10)), int(rng.integers(0, 60))
-        mel[i, :, at : at + width] = -70.0
-        width, at = int(rng.integers(2, max(3, frames // 6))), int(rng.integers(0, frames))
-        mel[i, at : at + width] = -70.0
-    return mel.clamp(min=-100.0), prob, clean
+    shipped = {k.removeprefix("audio."): v.float() for k, v in load_file(weights).items() if "audio." in k}
+    plain = CompactNet().eval()
+    plain.load_state_dict(shipped)
+    outputs: dict[str, Tensor] = {}
+    for name, module in plain.named_modules():
+        if isinstance(module, CausalConv):
+            module.conv.register_forward_hook(lambda *call, name=name: outputs.update({name: call[2]}))
+    plain(mel.cpu())
+    net = with_norms(CompactNet())
+    convolutions = {n: m for n, m in net.named_modules() if isinstance(m, CausalConv)}
+    for name, module in convolutions.items():
+        bias = shipped.pop(f"{name}.conv.bias")
+        output = outputs[name] - bias[:, None, None]
+        mean, variance = output.mean((0, 2, 3)), output.var((0, 2, 3))
+        norm = module.norm
+        shipped |= {
+            f"{name}.norm.weight": (variance + norm.eps).sqrt(),
+            f"{name}.norm.bias": bias + mean,
+            f"{name}.norm.running_mean": mean,
+            f"{name}.norm.running_var": variance,
+            f"{name}.norm.num_batches_tracked": torch.tensor(0),
+        }
+    net.load_state_dict(shipped)
+    return net
+
+
+class Examples:
+    """Mixtures with the teacher's answers, as views."""
+
+    def __init__(self, mixer: Mixer, teacher: Teacher, device: torch.device) -> None:
+        self.mixer, self.teacher = mixer, teacher
+        self.logmel = LogMel().to(device)
+        self.half = device.type == "cuda"
+
+    @torch.no_grad()
+    def views(self, count: int) -> list[View]:
+        """One view of each length of `count` mixtures."""
+        mixture: Mixture = self.mixer.batch(count)
+        mel = self.logmel(mixture.wide)[:, :FRAMES]
+        spectrogram = self.teacher.spectrogram(mixture.narrow)
+        views = []
+        for frames in VIEWS:
+            heard_frames = min(frames + 8, FRAMES)
+            start = int(self.mixer.rng.integers(0, FRAMES - frames + 1))
+            with torch.autocast(mel.device.type, torch.float16, enabled=self.half):
+                logits, feature = self.teacher(spectrogram[:, start : start + heard_frames])
+            first, last = start * BLOCKS // FRAMES, -(-(start + frames) * BLOCKS // FRAMES)
+            heard = mixture.audible[:, :, first:last].float()
+            # A short sound is heard as well as a long one: 0.3 s count as the whole.
+            share = (heard.sum(2) / min(6, last - first)).clamp(max=1.0)
+            views.append(
+                View(mel[:, start : start + frames], torch.sigmoid(logits), feature, mixture.clips, share)
+            )
+        return views
+
+
+def augmented(mel: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shift the gain of each row; mask a band and a moment of some."""
+    count, frames, mels = mel.shape
+
+    def random(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (count, 1, 1)).astype(np.float32)).to(mel.device)
+
+    mel = mel + random(-8, 8)
+    masked = random(0, 1) < 0.3
+    band = torch.arange(mels, device=mel.device)[None, None, :] - random(0, mels)
+    moment = torch.arange(frames, device=mel.device)[None, :, None] - random(0, frames)
+    hidden = ((band >= 0) & (band < random(2, 10))) | ((moment >= 0) & (moment < random(2, frames / 6)))
+    return mel.masked_fill(hidden & masked, -70.0).clamp(min=-100.0)
+
+
+class Validation:
+    """Clips that nothing trains on (group `validation` of the pool): how many get their label."""
+
+    def __init__(self, pool: Pool, logmel: LogMel, tables: dict) -> None:
+        rows = [(i, row) for i, row in enumerate(pool.rows) if row["group"] == "validation"]
+        labels = {text: i for i, text in enumerate(tables["label_texts"])}
+        self.truth = torch.tensor([labels[row["caption"]] for _, row in rows])
+        device = pool.samples.device
+        self.text = joined(*(torch.cat([w[k][:1] for w in tables["wordings"]]) for k in (0, 1))).to(device)
+        self.mels = []
+        for i, _ in rows:
+            samples = (
+                pool.samples[pool.starts[i] : pool.starts[i] + min(pool.counts[i], SIZE)].float() / 32768
+            )
+            padded = torch.nn.functional.pad(samples, (0, SIZE - len(samples)))
+            self.mels.append(logmel(padded[None])[:, :496].half())
+
+    @torch.no_grad()
+    def __call__(self, net: CompactNet, prior: Tensor) -> str:
+        """Per cent right, of all clips."""
+        if not self.mels:
+            return ""
+        found = []
+        for batch in torch.cat(self.mels).split(64):
+            direction, logits, _ = net(batch.float())
+            found.append((joined(direction, evidence(logits, prior)) @ self.text.T).argmax(1).cpu())
+        return f"validation {100 * float((torch.cat(found) == self.truth).float().mean()):.1f}"
 
 
 def main() -> None:
     """Train until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=Path, nargs="+", required=True)
     parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--tables", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--start", type=Path)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument(
-        "--esc-draw", type=float, default=1.0, help="how much oftener examples of ESC clips are drawn"
-    )
-    parser.add_argument("--label-weight", type=float, default=0.6)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--gossip", type=Path, help="folder shared with a second trainer")
-    parser.add_argument("--rank", type=int, default=0, help="0, or 1 for the second trainer")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rate", type=float, default=2.5e-3)
+    parser.add_argument("--start", type=Path, help="weights to go on from, as they ship")
+    parser.add_argument("--threads", type=int, default=1, help="of the processor")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--leave-out", action="store_true")
     args = parser.parse_args()
+    torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    torch.manual_seed(2 + args.rank)
-    rng = np.random.default_rng(2 + args.rank)
-    with (args.teacher / "audioset_527.csv").open(newline="") as file:
-        names = [row["display_name"] for row in csv.DictReader(file)]
-    with (args.pool / "pool.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    class_t, _ = text_tables(args.text, names)
-    captions = sorted({r["caption"] for r in rows} | {label_text(n) for n in ESC_LABELS})
-    caption_t, caption_w = text_tables(args.text, captions)
-    number = {c: i for i, c in enumerate(captions)}
-    clip_caption = np.array([number[r["caption"]] for r in rows])
-    clip_weight = np.array(
-        [LABEL_WEIGHT[r["group"]] if r["caption"] else 0.0 for r in rows], dtype=np.float32
-    )
-    clip_is_esc = np.array([r["group"] == "esc" for r in rows])
-    esc_captions = torch.tensor(
-        [number[label_text(n)] for n in ESC_LABELS if not (args.leave_out and n in LEFT_OUT)]
-    )
-    draw = {"esc": args.esc_draw, "music": 0.4, "speech": 0.4}
-    ring = Ring(args.examples, np.array([draw.get(r["group"], 1.0) for r in rows]))
-    net = with_norms(CompactNet()).to(memory_format=torch.channels_last)
-    extra = nn.ModuleDict({"feature": nn.Linear(net.config.hidden, 512)})
-    scale = nn.Parameter(torch.tensor([2.3, 2.0, 2.3]))
-    bias = nn.Parameter(torch.tensor(-6.0))
-    nn.init.constant_(net.logits.bias, -5.0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = torch.device(args.device)
+    rng = np.random.default_rng(args.seed)
+    tables = torch.load(args.tables)
+    pool = Pool(args.pool, device, leave_out=args.leave_out)
+    print({name: len(rows) for name, rows in pool.groups.items()}, flush=True)
+    examples = Examples(Mixer(pool, device, args.seed), Teacher(args.teacher).to(device), device)
     if args.start:
-        saved = torch.load(args.start)
-        net.load_state_dict(saved["net"])
-        extra.load_state_dict(saved["extra"])
-        scale.data, bias.data, prior = saved["scale"], saved["bias"], saved["prior"]
+        mels = torch.cat([examples.views(args.batch)[2].mel for _ in range(64 // args.batch + 1)])
+        net = started(args.start, mels)
     else:
-        while sum(ring.sizes()) < 1500:
-            time.sleep(2)
-        filled = ring.sizes()[0]
-        prior = torch.from_numpy(ring.parts[0][3][:filled, 0].astype(np.float32).mean(0)).clamp(min=1e-4)
-    boost = (prior / prior.median()) ** -0.5
-    boost = boost.clamp(0.3, 3.0)
-    average = copy.deepcopy(net)
-    for parameter in average.parameters():
-        parameter.requires_grad_(False)
-    average.eval()
-    validation = Validation(args.shared, args.text, leave_out=args.leave_out)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1] + [scale, bias]
+        net = with_norms(CompactNet())
+        nn.init.constant_(net.logits.bias, -5.0)
+    net = net.to(device, memory_format=torch.channels_last)
+    objectives = Objectives(tables, pool.rows, LEFT_OUT if args.leave_out else []).to(device)
+    means = [
+        torch.cat([v.probabilities for v in examples.views(args.batch)]).mean(0) for _ in range(PRIOR_BATCHES)
+    ]
+    prior = torch.stack(means).mean(0).clamp(min=1e-4)
+    if args.start:
+        prior = load_file(args.start)["prior"].to(device)
+    average = copy.deepcopy(net).eval().requires_grad_(False)
+    validation = Validation(pool, examples.logmel, tables)
+    parameters = [*net.parameters(), *(p for p in objectives.parameters() if p.requires_grad)]
     optimiser = torch.optim.AdamW(
         [
-            {"params": decayed + list(extra.parameters()), "weight_decay": 0.03},
-            {"params": others, "weight_decay": 0.0},
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.03},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=args.rate,
     )
-    saves = 0
-    gossip = Gossip(args.gossip, args.rank, net)
-    began, step, seen, last_saved, losses = time.monotonic(), 0, 0, 0.0, []
+    began, step, told, losses = time.monotonic(), 0, 0.0, {}
     budget = args.minutes * 60
 
     def save() -> None:
-        torch.save(
-            {"net": average.state_dict(), "extra": extra.state_dict(), "scale": scale.data, "bias": bias.data,
-             "prior": prior, "seen": seen, "minutes": (time.monotonic() - began) / 60},
-            args.out.with_suffix(".part"),
-        )  # fmt: skip
+        # What ships is half precision too; the norms, which are folded into it, are not.
+        state = {k: v.cpu().half() if v.ndim > 1 else v.cpu() for k, v in average.state_dict().items()}
+        done = {"net": state, "prior": prior.cpu(), "seen": step * args.batch, "minutes": elapsed / 60}
+        torch.save(done, args.out.with_suffix(".part"))
         args.out.with_suffix(".part").rename(args.out)
 
+    elapsed = 0.0
     while (elapsed := time.monotonic() - began) < budget:
-        warm = min(1.0, (step + 1) / 150)
+        warm = min(1.0, (step + 1) / 100)
         for group in optimiser.param_groups:
-            group["lr"] = args.rate * warm * (0.5 * (1 + np.cos(np.pi * elapsed / budget)) + 0.003)
-        view, frames, count = VIEWS[int(rng.choice(4, p=VIEW_SHARES))]
-        mel, prob, feature, info = ring.batch(rng, view, frames, count)
-        mel, prob, clean = augment(mel, prob, rng)
+            group["lr"] = args.rate * warm * (0.5 * (1 + np.cos(np.pi * elapsed / budget)) + 0.002)
         net.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            embedding, logits, hidden = net(mel)
-            guess = extra["feature"](hidden)
-        embedding, logits, guess = embedding.float(), logits.float(), guess.float()
-        soft = (prob**0.7 * boost).clamp(max=1.0)
-        tagging = functional.binary_cross_entropy_with_logits(logits, prob, reduction="none").sum(1).mean()
-        matching = (
-            functional.binary_cross_entropy_with_logits(
-                embedding @ class_t.T * scale[0].exp() + bias, soft, reduction="none"
-            )
-            .sum(1)
-            .mean()
-        )
-        mine = evidence(logits, prior)
-        direction = (1 - (mine * unit(prob**EVIDENCE_POWER * prior**-PRIOR_POWER)).sum(1)).mean()
-        imitation = ((1 - functional.cosine_similarity(guess, feature)) * clean).mean()
-        loss = 0.25 * tagging + 0.12 * matching + 2.0 * direction + 1.0 * imitation
-        first = info[:, 0]
-        weight = torch.from_numpy(clip_weight[first] * (info[:, 2] > 300)) * clean
-        if view == 3:
-            weight = weight * 0.5
-        labelled = torch.zeros(())
-        for is_esc in (True, False):
-            chosen = (weight > 0) & torch.from_numpy(clip_is_esc[first] == is_esc)
-            if chosen.sum() < 2:
-                continue
-            truth = torch.from_numpy(clip_caption[first])[chosen]
-            options = esc_captions if is_esc else truth.unique()
-            target = (options[None, :] == truth[:, None]).float().argmax(1)
-            for k, score in (
-                (1, embedding[chosen] @ caption_t[options].T),
-                (2, mine[chosen] @ caption_w[options].T),
-            ):
-                entropy = functional.cross_entropy(
-                    score * scale[k].exp(), target, reduction="none", label_smoothing=0.05
-                )
-                labelled = labelled + (entropy * weight[chosen]).sum() / len(mel)
-        loss = loss + args.label_weight * labelled
+        loss = torch.zeros((), device=device)
+        for view, weight in zip(examples.views(args.batch), VIEW_WEIGHTS, strict=True):
+            with torch.autocast(device.type, torch.bfloat16):
+                outputs = net(augmented(view.mel, rng))
+            parts = objectives(outputs, view, prior, rng)
+            loss = loss + weight * torch.stack(list(parts.values())).sum()
+            for name, part in parts.items():
+                losses.setdefault(name, []).append(part.detach())
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         step += 1
-        seen += len(mel)
-        if step % 12 == 0:
-            gossip()
-        keep = min(0.998, (1 + step) / (20 + step))
+        keep = min(AVERAGE, (1 + step) / (20 + step))
         with torch.no_grad():
             for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
                 if a.dtype.is_floating_point:
                     a.lerp_(b, 1 - keep)
-        losses.append([tagging.item(), matching.item(), direction.item(), imitation.item(), labelled.item()])
-        if args.rank == 0 and (step == 20 or elapsed - last_saved > 60):
-            last_saved, saves = elapsed, saves + 1
+        if step == 5 or elapsed - told > max(20, budget / 16):
+            told = elapsed
             save()
-            text = validation(average, prior) if saves % 3 == 0 else ""
-            mean = np.round(np.mean(losses, 0), 3).tolist()
+            mean = {name: round(float(torch.stack(each).mean()), 3) for name, each in losses.items()}
             losses.clear()
-            print(f"{elapsed:5.0f} s step {step} seen {seen} ring {ring.sizes()} {mean} {text}", flush=True)
-    if args.rank:
-        return
+            seen = step * args.batch
+            print(f"{elapsed:5.0f} s step {step} seen {seen} {mean} {validation(average, prior)}", flush=True)
     save()
-    print(json.dumps({"seen": seen, "minutes": args.minutes}), validation(average, prior), flush=True)
+    print(
+        json.dumps({"seen": step * args.batch, "minutes": args.minutes}),
+        validation(average, prior),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
