@@ -1,6 +1,7 @@
 """What the CLAP encoder's tower is fed with: repeat-padding and log-mel, equal to transformers' front end."""
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import ClapFeatureExtractor
 
-from monitor.encoders.clap_batches import runs, tile
+from monitor.encoders.clap_batches import lay, runs, tile
 from monitor.encoders.clap_logmel import LogMel
 
 RATE_HZ = 48000
@@ -66,3 +67,21 @@ def test_runs_cut_a_sorted_list_into_equal_values(values: list[int]) -> None:
     assert [values[start] for start, _ in cuts] == sorted(set(values))
     assert [index for start, stop in cuts for index in range(start, stop)] == list(range(len(values)))
     assert all(len(set(values[start:stop])) == 1 for start, stop in cuts)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(min_value=1, max_value=50), min_size=1, max_size=30), st.integers(1, 9))
+def test_clips_lie_one_behind_the_other_whoever_copies_them(lengths: list[int], threads: int) -> None:
+    clips = [np.full(length, number, np.float32) for number, length in enumerate(lengths)]
+    host = np.full(sum(lengths) + 3, -1.0, np.float32)
+    with ThreadPoolExecutor(threads) as pool:
+        assert lay(host, clips, pool, threads) == sum(lengths)
+    np.testing.assert_array_equal(host, np.concatenate([*clips, np.full(3, -1.0)]))
+
+
+def test_a_gpus_filters_add_real_and_imaginary_parts() -> None:
+    log_mel = LogMel(dtype=torch.float64)
+    spectrum = torch.randn(2, 7, 513, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    parts = torch.view_as_real(spectrum).float().square().flatten(-2)
+    expected = spectrum.abs().square().float() @ log_mel.filters
+    torch.testing.assert_close(parts @ log_mel.paired_filters, expected)

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,20 @@ def runs(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         if stop == len(lengths) or lengths[stop] != lengths[start]:
             yield start, stop
             start = stop
+
+
+def lay(host: FloatArray, clips: Sequence[FloatArray], pool: Executor, threads: int) -> int:
+    """Lay clips one behind the other in `host`, each thread its share; return how many samples they are."""
+    ends = [0, *itertools.accumulate(len(clip) for clip in clips)]
+    share = -(-len(clips) // threads)
+
+    def copy(first: int) -> None:
+        for index in range(first, min(first + share, len(clips))):
+            host[ends[index] : ends[index + 1]] = clips[index]
+
+    for _ in pool.map(copy, range(0, len(clips), share)):
+        pass
+    return ends[-1]
 
 
 class CpuBatches:
@@ -136,7 +150,7 @@ class CudaBatches:
     def _stage(self, batch: Sequence[FloatArray], number: int) -> None:
         slot = self._slot(number % 2, sum(len(clip) for clip in batch))
         slot.tiled.synchronize()
-        end = self._fill(slot.host.numpy(), batch)
+        end = lay(slot.host.numpy(), batch, self._copiers, self._threads)
         stream = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._copying):
             slot.device[:end].copy_(slot.host[:end], non_blocking=True)
@@ -148,19 +162,6 @@ class CudaBatches:
             tile(self._rows[start:stop], slot.device[begin:stop_sample].view(stop - start, -1))
             begin = stop_sample
         slot.tiled.record(stream)
-
-    def _fill(self, host: FloatArray, clips: Sequence[FloatArray]) -> int:
-        """Lay clips one behind the other, several threads a share each; return how many samples they are."""
-        ends = [0, *itertools.accumulate(len(clip) for clip in clips)]
-        share = -(-len(clips) // self._threads)
-
-        def fill(first: int) -> None:
-            for index in range(first, min(first + share, len(clips))):
-                host[ends[index] : ends[index + 1]] = clips[index]
-
-        for _ in self._copiers.map(fill, range(0, len(clips), share)):
-            pass
-        return ends[-1]
 
     def _slot(self, index: int, samples: int) -> _Slot:
         """Slot `index`, made anew where it is too small."""

@@ -36,7 +36,7 @@ NORMALISED_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class _Tile:
-    """What one program multiplies, as measured to be fastest on an H100 or H200."""
+    """What one program multiplies: the fastest of eight on an H200, where the channels are few."""
 
     rows: int
     columns: int
@@ -51,7 +51,7 @@ class _Tile:
             return cls(128, 128, 32, 8, 3)
         if channels % 64:
             return cls(64, 128, 32, 4, 4)
-        return cls(128, 128, 64, 4, 3)
+        return cls(128, 128, 64, 8, 3)
 
 
 @dataclass(frozen=True)
