@@ -1,21 +1,28 @@
 """Practice streams for choosing settings: clips that no training heard, over recorded backgrounds.
 
+    python -m training.practice --shared ../shared --out PRACTICE
+
+writes recordings with all labels and smoke alarms, and `streams.csv` for `sound-monitor eval` and
+`calibrate --positives`. `rooms.txt` lists the backgrounds, for `calibrate --recording`.
+
 Like `../shared/streams`, of ESC-50's folds 1-3 under licences that kept them out of training, over the
 backgrounds that streams 6-11 don't have.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from monitor.evaluation.alerts import Span
 from monitor.examples import trimmed
-from training.clips import RATE_HZ, esc_clips, samples_of
+from training.clips import ESC_LABELS, RATE_HZ, esc_clips, samples_of
 
 SEED = 7
 STREAMS = 24
@@ -23,6 +30,8 @@ SECONDS = 120
 _RATIOS_DB = (0, 6, 12, 18)
 _LEVEL = 0.02
 _EVENTS = 12
+LEAST_SECONDS = 8
+"""Of a background."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def recordings(shared: Path, labels: Iterable[str]) -> list[Sound]:
     allowed = [
         each.samples
         for each in backgrounds
-        if each.name not in held_backgrounds and len(each.samples) >= 8 * RATE_HZ
+        if each.name not in held_backgrounds and len(each.samples) >= LEAST_SECONDS * RATE_HZ
     ]
     return [*streams, *practice(shared, set(labels), allowed), *backgrounds]
 
@@ -68,7 +77,12 @@ def recordings(shared: Path, labels: Iterable[str]) -> list[Sound]:
 def practice(shared: Path, labels: set[str], backgrounds: list[np.ndarray]) -> list[Sound]:
     """Mix the streams: every clip as often as every other, in random order, 3-7 s apart."""
     rng = np.random.default_rng(SEED)
-    clips = [c for c in esc_clips(shared) if c.fold <= 3 and not c.permissive and c.label in labels]
+    clips = [
+        (c.label, c.path) for c in esc_clips(shared) if c.fold <= 3 and not c.permissive and c.label in labels
+    ]
+    if "smoke_alarm" in labels:
+        alarms = sorted((shared / "audio" / "smoke_alarm").iterdir())
+        clips += [("smoke_alarm", path) for path in alarms]
     order: list[int] = []
     while len(order) < STREAMS * _EVENTS:
         order += rng.permutation(len(clips)).tolist()
@@ -81,7 +95,8 @@ def practice(shared: Path, labels: set[str], backgrounds: list[np.ndarray]) -> l
         found = []
         position = float(rng.uniform(2.0, 5.0))
         for index in order[number * _EVENTS : (number + 1) * _EVENTS]:
-            clip = trimmed(samples_of(clips[index].path), RATE_HZ, 5.0)
+            label, path = clips[index]
+            clip = trimmed(samples_of(path)[: 10 * RATE_HZ], RATE_HZ, 5.0)
             seconds = len(clip) / RATE_HZ
             if position + seconds > SECONDS - 2:
                 break
@@ -89,7 +104,7 @@ def practice(shared: Path, labels: set[str], backgrounds: list[np.ndarray]) -> l
                 continue
             start = int(position * RATE_HZ)
             mixed[start : start + len(clip)] += _at(clip, _LEVEL * gain)
-            found.append((clips[index].label, (position, position + seconds)))
+            found.append((label, (position, position + seconds)))
             position += seconds + float(rng.uniform(3.0, 7.0))
         peak = max(1.0, float(np.abs(mixed).max()))
         streams.append(Sound(f"practice_{number:02d}", "practice", mixed / peak, tuple(found)))
@@ -103,3 +118,26 @@ def _at(samples: np.ndarray, level: float) -> np.ndarray:
 
 def _number(stream: str) -> int:
     return int(stream.split("_")[1])
+
+
+def main() -> None:
+    """Write streams and tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shared", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    folder = (args.shared / "audio" / "background").resolve()
+    rooms = [path for path in sorted(folder.glob("*.ogg")) if soundfile.info(path).duration >= LEAST_SECONDS]
+    (args.out / "rooms.txt").write_text("\n".join(map(str, rooms)) + "\n")
+    with (args.out / "streams.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label", "onset", "offset"])
+        for stream in practice(args.shared, {*ESC_LABELS, "smoke_alarm"}, [samples_of(r) for r in rooms]):
+            soundfile.write(args.out / f"{stream.name}.flac", stream.samples, RATE_HZ)
+            for label, (onset, offset) in stream.occurrences:
+                table.writerow([f"{stream.name}.flac", label, round(onset, 3), round(offset, 3)])
+
+
+if __name__ == "__main__":
+    main()
