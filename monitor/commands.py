@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
 
@@ -167,14 +168,12 @@ def tail(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure speed."""
-    from monitor.benchmark import measure, report  # noqa: PLC0415
-    from monitor.config_file import load_config  # noqa: PLC0415
-
-    config = load_config(arguments.config) if arguments.config else None
     with Console(stderr=True).status("starting") as status:
-        if config is not None:
-            carried = int(measure.capacity(config, status.update))
+        if arguments.config:
+            text = _carried(arguments, status.update)
         else:
+            from monitor.benchmark import measure, report  # noqa: PLC0415
+
             options = measure.Options(
                 model=arguments.model,
                 device=arguments.device,
@@ -186,9 +185,16 @@ def bench(arguments: argparse.Namespace) -> int:
                 repeats=arguments.repeats,
             )
             measured = measure.bench(options, status.update)
-    if config is not None:
-        fact = {"sources": carried, "configured": len(config.sources)}
-        _say(json.dumps(fact) if arguments.json else f"this machine carries {carried} such sources")
-    else:
-        _say(report.as_json(measured) if arguments.json else report.text(measured))
+            text = report.as_json(measured) if arguments.json else report.text(measured)
+    _say(text)
     return OK
+
+
+def _carried(arguments: argparse.Namespace, tell: Callable[[str], None]) -> str:
+    from monitor.benchmark.capacity import capacity  # noqa: PLC0415
+    from monitor.config_file import load_config  # noqa: PLC0415
+
+    config = load_config(arguments.config)
+    carried = int(capacity(config, tell))
+    fact = {"sources": carried, "configured": len(config.sources)}
+    return json.dumps(fact) if arguments.json else f"this machine carries {carried} such sources"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tiny_clap import make_clap
 
+from monitor.benchmark.capacity import capacity
 from monitor.benchmark.latency import measure_latency
-from monitor.benchmark.measure import BASELINE, EXACT, Options, bench, capacity
+from monitor.benchmark.measure import BASELINE, EXACT, Options, bench
 from monitor.benchmark.parts import Sound, config_of
 from monitor.benchmark.report import as_json, text
 from monitor.benchmark.weights import _tokenizer

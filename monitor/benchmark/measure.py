@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,12 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+from monitor.benchmark.capacity import Tell
 from monitor.benchmark.latency import Latency, measure_latency
 from monitor.benchmark.parts import Sound, Stopwatch, Way, config_of, labels_of
 from monitor.benchmark.weights import save_random_clap
 from monitor.classify import PIPELINE_TEMPLATE
-from monitor.config import Config, EncoderConfig
+from monitor.config import EncoderConfig
 from monitor.encoders.clap import ClapEncoder
 from monitor.encoders.compact import CompactEncoder
 from monitor.encoders.compact_net import STEP
@@ -43,7 +44,6 @@ GROWTH = (5, 500)
 """Numbers of events between which a window's cost should hardly grow."""
 LATENCY_SOURCES = (1, 64, 512)
 
-Tell = Callable[[str], None]
 Batches = dict[str, dict[int, dict[int, float]]]
 """By way, number of sources, and number of events."""
 
@@ -142,22 +142,6 @@ def bench(options: Options, tell: Tell = lambda _: None) -> Report:
         resident_megabytes=resident,
         gpu_megabytes=torch.cuda.max_memory_reserved() / 1e6 if device.startswith("cuda") else 0.0,
     )
-
-
-def capacity(config: Config, tell: Tell = lambda _: None, repeats: int = 7) -> float:
-    """Return how many sources a configuration's encoder keeps up with, at its hop and in full batches."""
-    tell(f"measuring {config.encoder.model}")
-    way = Way.load(config.encoder, [config])
-    hop_seconds = config.windows.hop_seconds
-    sound = Sound(config.windows.window_seconds, hop_seconds, way.encoder.rate_hz)
-    watch = Stopwatch()
-    sources = min(config.encoder.max_batch, 16)
-    for turn in range(repeats + 1):
-        if turn == 1:
-            watch = Stopwatch()
-        way.time("", sound.windows(sources, turn), watch)
-    milliseconds = watch.median("", sources) + watch.median("", sources, len(config.events))
-    return 1000.0 * sources / milliseconds * hop_seconds
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from monitor.config import Config, EncoderConfig
 from monitor.encoders import load_encoder
@@ -77,7 +76,9 @@ class Stopwatch:
         """Make a call, wait until its result is there, and return it."""
         begin = time.perf_counter()
         result = call()
-        if isinstance(result, torch.Tensor) and result.is_cuda:
+        if getattr(result, "is_cuda", False):
+            import torch  # noqa: PLC0415 - it is there already
+
             torch.cuda.synchronize()
         self.milliseconds.setdefault(name, []).append(1000.0 * (time.perf_counter() - begin))
         return result

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import monitor
-from monitor.benchmark.measure import capacity
+from monitor.benchmark.capacity import capacity
 from monitor.config import Config
 from monitor.directories import history_directory, state_directory
 from monitor.doctor.finding import Finding, failed, warned, worked
