@@ -19,6 +19,7 @@ from monitor.config import Config
 from monitor.config_file import load_config
 from monitor.directories import history_directory, state_directory
 from monitor.errors import ConfigError, MonitorError, SinkError
+from monitor.heap import share_one_arena
 from monitor.history.values import Kind
 from monitor.hooks import HookOutlet, hook_outlets
 from monitor.metrics import Metrics
@@ -54,6 +55,7 @@ def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
     """Run until SIGTERM or SIGINT, or until every source has ended; return the exit status."""
     config = load_config(path, overlays=overlays)
     log.setup(config.log)
+    share_one_arena()
     asyncio.run(Daemon(config, path, overlays).run())
     return 0
 

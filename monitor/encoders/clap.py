@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from monitor.encoders.clap_batches import CpuBatches, CudaBatches
 from monitor.encoders.clap_checkpoint import Checkpoint, open_checkpoint, out_of_memory, refusal
 from monitor.encoders.clap_logmel import LogMel
 from monitor.errors import EncoderError
+from monitor.heap import large_blocks_apart, trim
 from monitor.types import FloatArray, Window
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ class ClapEncoder:
         torch.set_num_threads(config.threads)
         checkpoint = open_checkpoint(config.model)
         try:
-            encoder = cls(checkpoint, config)
+            with large_blocks_apart():
+                encoder = cls(checkpoint, config)
             encoder._batches.embed([np.ones(checkpoint.samples, dtype=np.float32)])
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
@@ -114,7 +115,7 @@ class ClapEncoder:
         """
         if not prompts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        with self._device_errors():
+        with self._device_errors(), large_blocks_apart():
             rows = self._embed_texts(list(dict.fromkeys(prompts)))
         _return_memory()
         return np.stack([rows[prompt] for prompt in prompts])
@@ -184,9 +185,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _return_memory() -> None:
-    """Give freed memory back to the system; glibc keeps it otherwise."""
+    """Give freed memory back to the system."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()
