@@ -43,8 +43,9 @@ def no_model(monkeypatch):
 async def findings(folder: Path, config: dict, environ=None) -> dict[str, tuple[str, str]]:
     """Examine a configuration; return verdict and text by what they are about, the last of each."""
     path = folder / "config.yaml"
+    sound = write_scene(folder / "room.wav", (1000, 3), rate_hz=16_000)
     whole = {
-        "sources": {"room": {"type": "demo"}},
+        "sources": {"room": {"type": "file", "path": str(sound), "realtime": False}},
         "events": {"dog": "a dog barking"},
         "mqtt": None,
         "http": {"enabled": False},
