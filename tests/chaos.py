@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -330,9 +331,13 @@ async def side_by_side(arguments: argparse.Namespace, folder: Path) -> dict:
             limit=2**20,
         )
         assert process.stderr
-        async for line in process.stderr:
-            sys.stderr.write(f"seed {seed}: {line.decode()}" if line.strip() else "")
-        await process.wait()
+        try:
+            async for line in process.stderr:
+                sys.stderr.write(f"seed {seed}: {line.decode()}" if line.strip() else "")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()  # if this one is ended early
+            await process.wait()
         return json.loads(report.read_text())  # where there is none, its last lines have told why
 
     return merged(await asyncio.gather(*map(one, arguments.seed)))
@@ -355,10 +360,11 @@ def main() -> int:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there and leave the logs")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it leaves nothing running
     with contextlib.ExitStack() as stack:
         if arguments.keep:
             folder = arguments.keep.resolve()
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         if len(arguments.seed) > 1:
