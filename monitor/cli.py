@@ -167,7 +167,8 @@ def _parser() -> argparse.ArgumentParser:
         "--plot",
         type=Path,
         metavar="PNG",
-        help="draw precision-recall curves here, and each recording's scores over its spectrogram beside it",
+        help="draw precision-recall curves here, and each recording's scores over its spectrogram beside it; "
+        "of clips, the confusion",
     )
     takes_json(evaluate)
 

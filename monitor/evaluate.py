@@ -19,7 +19,7 @@ from monitor.errors import ConfigError, SourceError
 from monitor.evaluation.clips import ClipFigures, judge_clips
 from monitor.evaluation.figures import Heard, evaluate_timelines
 from monitor.evaluation.manifest import Manifest, parse_mapping, read_manifest
-from monitor.evaluation.plot import drawing, plot_evaluation
+from monitor.evaluation.plot import check_out, plot_confusion, plot_evaluation
 from monitor.evaluation.report import (
     alert_report,
     clip_fields,
@@ -76,7 +76,8 @@ def _duration_seconds(file: Path) -> float:
     try:
         return float(soundfile.info(file).duration)
     except soundfile.LibsndfileError as error:
-        raise SourceError(f"{str(file)!r} can't be read: {error.error_string.rstrip('.')}") from None
+        reason = error.error_string.rstrip(".")
+        raise SourceError(f"{str(file)!r} is no WAV, FLAC, OGG or MP3 that can be read: {reason}") from None
 
 
 async def tell_clips_apart(config: Config, manifest: Manifest, scorer: Scorer) -> ClipFigures:
@@ -102,17 +103,15 @@ async def evaluate(config: Config, options: Options, scorer: Scorer | None = Non
     """Do what the command says; `scorer` is closed."""
     mapping = parse_mapping(options.mapping, config.events)
     manifest = read_manifest(options.manifest, config.events, mapping)
-    if not manifest.whole:
-        # What is missing is told before minutes of listening.
-        library()
-        if options.plot is not None:
-            drawing()
+    _refuse(options, manifest)
     scorer = scorer or Scorer()
     try:
         if manifest.whole:
             figures = await tell_clips_apart(config, manifest, scorer)
             parts = [clip_report(figures), *([confusion_report(figures)] if options.confusion else [])]
             _print(parts, clip_fields(figures, manifest.unknown_labels), manifest, options)
+            if options.plot is not None:
+                _drawn(plot_confusion(figures, options.plot))
             return
         heard = await hear(config, manifest, scorer)
     finally:
@@ -125,8 +124,24 @@ async def evaluate(config: Config, options: Options, scorer: Scorer | None = Non
         parts.append(score_report(evaluation))
     _print(parts, evaluation_fields(evaluation, manifest.unknown_labels), manifest, options)
     if options.plot is not None:
-        for picture in await asyncio.to_thread(plot_evaluation, config, heard, options.plot):
-            print(f"drawn: {picture}", file=sys.stderr)  # noqa: T201
+        _drawn(await asyncio.to_thread(plot_evaluation, config, heard, options.plot))
+
+
+def _refuse(options: Options, manifest: Manifest) -> None:
+    """Tell what can't be had before minutes of listening."""
+    if not manifest.whole:
+        library()
+        if options.confusion:
+            raise ConfigError(
+                "--confusion: is for whole clips, and this manifest has onsets and offsets; leave it out"
+            )
+    if options.plot is not None:
+        check_out(options.plot)
+
+
+def _drawn(pictures: Sequence[Path]) -> None:
+    for picture in pictures:
+        print(f"drawn: {picture}", file=sys.stderr)  # noqa: T201
 
 
 def _print(parts: Sequence[Group], fields: object, manifest: Manifest, options: Options) -> None:

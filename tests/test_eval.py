@@ -169,15 +169,33 @@ async def test_event_free_recordings_alone_give_false_alarms_per_hour(scenes):
 async def test_pictures_are_drawn_of_curves_and_of_each_recording_with_events(scenes, tmp_path, capsys):
     await printed(Options(scenes, plot=tmp_path / "out.png"))
     drawn = [Path(line.removeprefix("drawn: ")) for line in capsys.readouterr().err.splitlines()]
-    assert [path.name for path in drawn] == ["out.png", "out_one.png", "out_two.png"]
+    assert [path.name for path in drawn] == ["out.png", "out_one.png", "out_two.png", "out_quiet.png"]
     for path in drawn:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
 
 
-async def test_a_picture_that_cannot_be_written_is_told_in_a_line(scenes, tmp_path):
-    with pytest.raises(MonitorError, match=r"--plot '.*/none/out.png' can't be written: No such file"):
-        await printed(Options(scenes, plot=tmp_path / "none" / "out.png"))
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("none/out.png", r"--plot '.*/none/out.png' can't be written: '.*/none' is no folder"),
+        ("out.jpog", r"--plot '.*' can't be drawn: give a name that ends in .png, .svg or .pdf"),
+        ("out", r"--plot '.*' can't be drawn: give a name that ends in .png, .svg or .pdf"),
+    ],
+)
+async def test_a_picture_that_cannot_be_is_told_in_a_line_before_anything_is_run(
+    scenes, tmp_path, name, says
+):
+    def not_yet(_):
+        pytest.fail("a model was loaded")
+
+    with pytest.raises(MonitorError, match=says):
+        await evaluate(MADE, Options(scenes, plot=tmp_path / name), Scorer(not_yet))
+
+
+async def test_a_confusion_of_labelled_stretches_is_refused(scenes):
+    with pytest.raises(ConfigError, match=r"--confusion: is for whole clips, .* leave it out"):
+        await printed(Options(scenes, confusion=True))
 
 
 async def test_a_label_behind_the_recordings_end_is_told(scenes):
@@ -221,6 +239,12 @@ async def test_clips_are_told_apart_and_confused(clips):
     text = await printed(Options(clips, ["squeak=high"], confusion=True))
     assert "low (1)" in text
     assert "rows sounded, columns were told" in text
+
+
+async def test_the_confusion_of_clips_is_drawn(clips, tmp_path, capsys):
+    await printed(Options(clips, ["squeak=high"], plot=tmp_path / "confusion.png"))
+    assert capsys.readouterr().err == f"drawn: {tmp_path / 'confusion.png'}\n"
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
 async def test_a_clip_with_two_labels_is_refused(clips):

@@ -76,6 +76,14 @@ def test_a_row_without_a_label_may_have_times(folder):
     [
         ("path,onset\n", "{path}:1: has no column 'label'; start with path,label,onset,offset"),
         ("", "{path}:1: has no column 'path'; start with path,label,onset,offset"),
+        (
+            "path,label,start,end\na.wav,dog_bark,0,1\n",
+            "{path}:1: name the times onset and offset, not start, end",
+        ),
+        (
+            "path,label,onset,Offset\na.wav,dog_bark,0,1\n",
+            "{path}:1: name the times onset and offset, not Offset",
+        ),
         ("path,label\n", "{path}: names no recording; add rows of path,label,onset,offset"),
         ("path,label\n,dog_bark\n", "{path}:2: path is empty"),
         ("path,label\nc.wav,dog_bark\n", "{path}:2: path 'c.wav' is no file in '{folder}'"),

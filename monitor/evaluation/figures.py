@@ -70,7 +70,7 @@ class Evaluation:
 
     events: Mapping[str, Figures]
     overall: Figures
-    """Alerts of all events together; means of the other figures over the events that occur."""
+    """Alerts of all events together; means of the other figures over the events that occur, but for PSDS."""
     best_threshold: Figures | None
     """The same at the single threshold for all events that gives the best F1; None without occurrences."""
 

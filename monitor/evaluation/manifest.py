@@ -15,6 +15,12 @@ from monitor.errors import ConfigError
 from monitor.redact import one_line
 
 _REQUIRED = ("path", "label")
+_TIMES = ("onset", "offset")
+_LIKE_TIMES = frozenset(
+    f"{name}{unit}"
+    for name in ("onset", "offset", "start", "begin", "end", "stop", "start_time", "end_time")
+    for unit in ("", "_s", "_sec", "_seconds")
+)
 _MAX_FINDINGS = 10
 
 
@@ -121,6 +127,10 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             for name in _REQUIRED:
                 if name not in columns:
                     raise ConfigError(f"{path}:1: has no column {name!r}; start with path,label,onset,offset")
+            # Times that aren't found would make whole clips of labelled stretches, without a word.
+            strange = [name for name in columns if name not in _TIMES and name.lower() in _LIKE_TIMES]
+            if strange and not set(_TIMES) <= set(columns):
+                raise ConfigError(f"{path}:1: name the times onset and offset, not {', '.join(strange)}")
             reader.fieldnames = columns
             for row in reader:
                 if None in row:

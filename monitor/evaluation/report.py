@@ -21,7 +21,7 @@ ALERTS_EXPLAINED = (
 )
 SCORES_EXPLAINED = (
     "AP, AUC: smoothed score of each hop (at its window's middle) against the labels.\n"
-    "PSDS 1, 2: the scenarios of DCASE task 4.\n"
+    "PSDS 1, 2: the scenarios of DCASE task 4; over all events the mean less the deviation between them.\n"
     "Event F1: onset within 0.2 s and offset within 0.2 s or a fifth of the length, at the on-threshold."
 )
 
@@ -92,7 +92,7 @@ def score_report(evaluation: Evaluation) -> Group:
         if figures.alerts.occurrences:
             table.add_row(name, *_score_cells(figures))
     table.add_section()
-    table.add_row("mean", *_score_cells(evaluation.overall), style="bold")
+    table.add_row("all events", *_score_cells(evaluation.overall), style="bold")
     return Group("\nscore timeline, events that sounded", table, SCORES_EXPLAINED)
 
 
