@@ -35,6 +35,7 @@ from monitor.scoring import Scorer
 from monitor.types import Activity, Scores
 
 _NAME_COLUMNS = 28
+_NEXT_TO_NOTHING = 0.001
 # No recording is this long, and no clock has been right that early: 1980.
 _LIVE_SECONDS = 315_532_800.0
 
@@ -261,6 +262,11 @@ def conclusions(false_per_day: float, proposals: Mapping[str, Proposal], check: 
         lines.append(
             f"Too few peaks to go by: {', '.join(quiet)}. Left as they were, or put well above the highest."
         )
+    if short := [name for name, each in proposals.items() if each.too_short]:
+        lines.append(
+            f"Heard too shortly to place by the rate: {', '.join(short)}. "
+            "Left as they were, or put well above the highest."
+        )
     if hopeless := [name for name, each in proposals.items() if not each.within_reach]:
         lines.append(
             f"No threshold gives the wanted rate in this room: {', '.join(hopeless)}. "
@@ -281,7 +287,9 @@ def _rate_cells(rate: Rate | None) -> tuple[str, str]:
 
 
 def _rough(value: float) -> str:
-    """Write a number to two digits."""
+    """Write a number to two digits; what is next to nothing isn't worth an exponent."""
+    if 0.0 < value < _NEXT_TO_NOTHING:
+        return f"<{_NEXT_TO_NOTHING:g}"
     return f"{float(f'{value:.2g}'):g}"
 
 

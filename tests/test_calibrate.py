@@ -104,6 +104,20 @@ def test_an_event_that_no_threshold_silences_is_named():
     assert "No threshold gives the wanted rate in this room: low." in text
 
 
+def test_an_event_that_was_quiet_for_a_minute_is_not_made_deaf_for_a_rare_alarm():
+    made = room(0.02, 1, scale=0.4)
+    proposals = propose(MADE, made, 0.001)
+    for name, each in proposals.items():
+        assert each.too_short
+        assert each.within_reach
+        assert each.highest < each.on_threshold < 0.8
+        assert each.false_per_day.low <= each.false_per_day.expected <= each.false_per_day.high
+        assert MADE.events[name].on_threshold <= each.on_threshold
+    text = "\n".join(conclusions(0.001, proposals, check_by_halves(MADE, made, 0.001)))
+    assert "Heard too shortly to place by the rate: low, high. Left as they were" in text
+    assert "No threshold" not in text
+
+
 def test_a_short_recording_is_said_to_be_too_short_with_the_hours_that_it_takes():
     sound = room(0.5, 1)
     check = check_by_halves(MADE, sound, 1.0)

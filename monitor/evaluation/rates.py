@@ -98,10 +98,12 @@ class Tail:
         narrow = self.scale * self.peaks / at_most(self.peaks - 1)
         wide = self.scale * self.peaks / at_least(self.peaks)
         many = counted(self.peaks, self.hours)
+        expected = many.expected * (1.0 + above / self.scale / self.peaks) ** -self.peaks
+        # Far out a mean over all scales hangs on the few widest, beyond what 95 % of them give.
         return Rate(
             many.low * math.exp(-above / narrow),
-            many.expected * (1.0 + above / self.scale / self.peaks) ** -self.peaks,
-            many.high * math.exp(-above / wide),
+            expected,
+            max(many.high * math.exp(-above / wide), expected),
         )
 
     def score_at(self, per_hour: float) -> float:

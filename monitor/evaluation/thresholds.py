@@ -40,6 +40,8 @@ class Proposal:
     """Where that was: source and seconds from its beginning."""
     within_reach: bool = True
     """False where no threshold gives the wanted rate."""
+    too_short: bool = False
+    """The recording is too short to place the threshold by the wanted rate: see `propose`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ def hours_of(timelines: Sequence[Timeline], hop_seconds: float) -> float:
 def propose(config: Config, room: Sequence[Timeline], false_per_day: float) -> dict[str, Proposal]:
     """Propose thresholds with which all events and sources together raise so many false alarms a day.
 
-    Every event on every source gets the same share of them.
+    Every event on every source gets the same share of them. Where the recording is so short that even the
+    highest threshold couldn't be told to give it, thresholds stay, or go well above what was heard: an event
+    that scored nothing there isn't made deaf.
     """
     listeners = {name: _listeners(config, name) for name in config.events}
     share = false_per_day / 24 / sum(listeners.values())
@@ -80,11 +84,11 @@ def propose(config: Config, room: Sequence[Timeline], false_per_day: float) -> d
         tail = _tail(event, series, config, hours)
         best = max(heard, key=lambda each: each.smooth[:, index].max())
         place = int(best.smooth[:, index].argmax())
-        if tail is None:
-            clear = from_logit(logit(float(best.smooth[place, index])) + _CLEAR)
+        clear = from_logit(logit(float(best.smooth[place, index])) + _CLEAR)
+        wanted = HIGHEST if tail is None else tail.score_at(share)
+        too_short = tail is not None and wanted > HIGHEST >= clear
+        if tail is None or too_short:
             wanted = min(max(event.on_threshold, clear), HIGHEST)
-        else:
-            wanted = tail.score_at(share)
         on = min(max(math.ceil(wanted * 1e4) / 1e4, LOWEST), HIGHEST)
         rule = rule_at(event, on)
         proposals[name] = Proposal(
@@ -95,6 +99,7 @@ def propose(config: Config, room: Sequence[Timeline], false_per_day: float) -> d
             float(best.smooth[place, index]),
             (best.source, float(best.end_times[place])),
             wanted <= HIGHEST,
+            too_short,
         )
     return proposals
 
