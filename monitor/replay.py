@@ -24,11 +24,12 @@ from monitor.pipeline import Outlet, Pipeline
 from monitor.recorder import kind_of, recording
 from monitor.scoring import Scorer
 from monitor.sinks.messages import event_fields
-from monitor.sources.file import Recording
+from monitor.sources.file import Decoder, Recording
 from monitor.types import Activity, Event, FloatArray, Scores, Source, Window
 
 # Files that are open together: enough to fill batches, few enough for any limit of file handles.
 _TOGETHER = 16
+_ANY_RATE_HZ = 48_000
 
 
 class Observer(Protocol):
@@ -162,6 +163,9 @@ async def print_replay(
     config: Config, files: Sequence[Path], scores: Path | None, history: Path | None
 ) -> None:
     """Do what the command says; raises HistoryError where the disk can't keep up with `history`."""
+    for file in files:
+        # A slip in a name costs neither the table of another day nor the minutes before its turn.
+        Decoder(file, _ANY_RATE_HZ, 1.0).close()
     async with AsyncExitStack() as stack:
         table = None
         if scores is not None:

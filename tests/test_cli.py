@@ -105,6 +105,16 @@ def test_check_tells_a_script_what_is_wrong(tmp_path):
     assert json.loads(done.stdout) == {"valid": False, "errors": [says]}
 
 
+def test_replay_leaves_an_earlier_table_alone_when_a_recording_is_missing(tmp_path):
+    recording = write_scene(tmp_path / "tone.wav", (2000, 3))
+    scores = tmp_path / "scores.tsv"
+    scores.write_text("of another day")
+    done = run("replay", recording, tmp_path / "no.wav", "--config", "config/demo.yaml", "--scores", scores)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no.wav' can't be read: No such file or directory" in done.stderr
+    assert scores.read_text() == "of another day"
+
+
 def test_replay_prints_events_and_writes_the_scores_timeline(tmp_path):
     recording = write_scene(tmp_path / "tone.wav", (None, 3), (2000, 3), (None, 3))
     config = tmp_path / "beep.yaml"
