@@ -97,7 +97,7 @@ def _duration_seconds(file: Path) -> float:
 async def replay(
     config: Config, files: Sequence[Path], observer: Observer, scorer: Scorer, keeper: Outlet | None = None
 ) -> None:
-    """Run every file through windows, scoring, smoothing and the state machines, and tell the observer.
+    """Run every file once through windows, scoring, smoothing and the state machines, and tell the observer.
 
     The embeddings and events go to `keeper` too. All events are listened for, whatever sources they name.
     Raises SourceError for a file that can't be read or is damaged, EncoderError for a model that can't be
@@ -109,6 +109,7 @@ async def replay(
     }
     config = config.model_copy(update={"events": events})
     scorer.use(await scorer.prepare(config))
+    files = list(dict.fromkeys(files))
     named = list(slugs(files).items())
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
     console = Console(stderr=True)

@@ -241,6 +241,12 @@ async def test_a_script_gets_the_thresholds_with_what_is_expected_of_them(hall, 
     assert told["says"][0].startswith("Expected in all: ")
 
 
+async def test_a_recording_that_is_named_twice_is_heard_once(hall, base, tmp_path):
+    options = Options(tmp_path / "thresholds.yaml", 24.0, [hall, hall], as_json=True)
+    told = json.loads(await said(load_config(base), options))
+    assert told["hours"] == pytest.approx(120 / 3600, rel=0.02)
+
+
 async def test_an_overlay_that_is_there_is_kept_unless_forced(hall, base, tmp_path):
     out = tmp_path / "thresholds.yaml"
     out.write_text("mine")
