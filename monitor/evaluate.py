@@ -116,15 +116,19 @@ async def evaluate(config: Config, options: Options, scorer: Scorer | None = Non
         heard = await hear(config, manifest, scorer)
     finally:
         scorer.close()
-    evaluation = await asyncio.to_thread(
-        evaluate_timelines, config, {str(file): each for file, each in heard.items()}
-    )
+    waiting = Console(stderr=True)
+    with waiting.status("judging"):
+        evaluation = await asyncio.to_thread(
+            evaluate_timelines, config, {str(file): each for file, each in heard.items()}
+        )
     parts = [alert_report(evaluation)]
     if evaluation.best_threshold is not None:
         parts.append(score_report(evaluation))
     _print(parts, evaluation_fields(evaluation, manifest.unknown_labels), manifest, options)
     if options.plot is not None:
-        _drawn(await asyncio.to_thread(plot_evaluation, config, heard, options.plot))
+        with waiting.status("drawing"):
+            pictures = await asyncio.to_thread(plot_evaluation, config, heard, options.plot)
+        _drawn(pictures)
 
 
 def _refuse(options: Options, manifest: Manifest) -> None:
