@@ -204,7 +204,7 @@ def test_pickled_weights_load_where_there_are_no_others(good: Path, tmp_path: Pa
     pickled = load(make_clap(tmp_path / "pickled", safe=False))
     safe = load(good)
     assert pickled.identity.split("@")[1] != safe.identity.split("@")[1]
-    np.testing.assert_array_equal(pickled.embed_text(["a dog"]), safe.embed_text(["a dog"]))
+    np.testing.assert_allclose(pickled.embed_text(["a dog"]), safe.embed_text(["a dog"]), atol=1e-6)
 
 
 def test_safetensors_are_preferred(folder: Path) -> None:

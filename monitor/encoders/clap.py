@@ -14,10 +14,11 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from monitor.config import EncoderConfig
-from monitor.encoders.clap_audio import Tower, build_tower
+from monitor.encoders.clap_audio import Tower
 from monitor.encoders.clap_batches import CpuBatches, CudaBatches
 from monitor.encoders.clap_checkpoint import Checkpoint, open_checkpoint, out_of_memory, refusal
 from monitor.encoders.clap_logmel import LogMel
+from monitor.encoders.clap_towers import read_audio, read_text
 from monitor.errors import EncoderError
 from monitor.heap import large_blocks_apart, trim
 from monitor.types import FloatArray, Window
@@ -35,14 +36,13 @@ class ClapEncoder:
         self._checkpoint = checkpoint
         self._device = _choose_device("cpu" if config.runtime == "openvino" else config.device)
         self.device = str(self._device)
-        side = checkpoint.audio_side()
         features = checkpoint.features
         self.identity = checkpoint.identity
         self.rate_hz = features.rate_hz
         self.max_window_seconds = checkpoint.samples / features.rate_hz
-        self.logit_scale = float(side.logit_scale_a.detach().exp())
         self.dimension = int(checkpoint.config.projection_dim)
-        self.tower: Tower = build_tower(side, frames=1 + checkpoint.samples // features.hop)
+        self.tower: Tower
+        self.tower, self.logit_scale = read_audio(checkpoint)
         if config.runtime == "openvino":
             from monitor.encoders.clap_openvino import on_openvino  # noqa: PLC0415 - an extra
 
@@ -54,7 +54,6 @@ class ClapEncoder:
         # What is exact is to be exact from the start; a half-precision tower can't tell the difference.
         precision = torch.float64 if config.dtype == "float32" else torch.float32
         self.log_mel = LogMel(features, precision).to(self._device)
-        del side
         if self._device.type == "cuda":
             self._batches: CpuBatches | CudaBatches = CudaBatches(
                 self._embed, checkpoint.samples, config.max_batch, self._device
@@ -121,14 +120,15 @@ class ClapEncoder:
         return np.stack([rows[prompt] for prompt in prompts])
 
     def _embed_texts(self, prompts: list[str]) -> dict[str, FloatArray]:
-        tokenizer, tower = self._checkpoint.text_side()
-        tower.to(self._device)
-        longest = tower.config.max_position_embeddings - tower.config.pad_token_id - 1
+        tokenizer = self._checkpoint.tokenizer()
+        tower = read_text(self._checkpoint).to(self._device)
         rows: dict[str, FloatArray] = {}
         for start in range(0, len(prompts), TEXTS_AT_ONCE):
             texts = prompts[start : start + TEXTS_AT_ONCE]
-            tokens = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
-            vectors = F.normalize(tower(**tokens.to(self._device)).text_embeds.float(), dim=-1)
+            tokens = tokenizer(
+                texts, padding=True, truncation=True, max_length=tower.longest, return_tensors="pt"
+            ).to(self._device)
+            vectors = F.normalize(tower(tokens["input_ids"], tokens["attention_mask"]).float(), dim=-1)
             rows.update(zip(texts, vectors.cpu().numpy(), strict=True))
         return rows
 

@@ -26,6 +26,9 @@ TOKENS_ON_GPU = 1 << 18
 TOLERANCE = 1e-5
 """Largest difference of a unit-length embedding from transformers' own that passes for rounding."""
 
+GELU = ("GELU", "GELUActivation")
+"""Names of the exact GELU: torch's and transformers'."""
+
 
 class Tower(Protocol):
     """Log-mel in, embedding out."""
@@ -159,7 +162,7 @@ class _MelImage(nn.Module):
 
 
 class AudioTower(nn.Module):
-    """HTSAT and its projection, built of the weights of a loaded `ClapAudioModelWithProjection`."""
+    """HTSAT and its projection, built of the weights of a loaded `ClapAudioModelWithProjection` or alike."""
 
     def __init__(self, model: Any, frames: int) -> None:
         super().__init__()
@@ -288,6 +291,18 @@ def difference(tower: Callable[[Tensor], Tensor], original: Tower, frames: int, 
     return float((ours - theirs).abs().max())
 
 
+def rewrite(model: Any, frames: int) -> AudioTower:
+    """Rewrite a model of the parts and names that a checkpoint has; its weights are taken over.
+
+    Raises UnrecognisedTowerError where the structure isn't the one known.
+    """
+    try:
+        _recognise(model)
+        return AudioTower(model, frames)
+    except AttributeError as error:
+        raise UnrecognisedTowerError(str(error)) from error
+
+
 def build_tower(model: Any, frames: int) -> Tower:
     """Rewrite a loaded `ClapAudioModelWithProjection` (CPU, float32); its weights are taken over.
 
@@ -296,9 +311,8 @@ def build_tower(model: Any, frames: int) -> Tower:
     """
     original = OriginalTower(model)
     try:
-        _recognise(model)
-        tower = AudioTower(model, frames)
-    except (UnrecognisedTowerError, AttributeError) as error:
+        tower = rewrite(model, frames)
+    except UnrecognisedTowerError as error:
         reason = str(error)
     else:
         if difference(tower, original, frames, model.config.num_mel_bins) <= TOLERANCE:

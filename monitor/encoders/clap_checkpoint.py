@@ -1,4 +1,4 @@
-"""A CLAP checkpoint in transformers' format: found, checked, and read one tower at a time."""
+"""A CLAP checkpoint in transformers' format: found and checked."""
 
 from __future__ import annotations
 
@@ -23,14 +23,7 @@ from huggingface_hub.errors import (
     StrictDataclassError,
 )
 from safetensors import SafetensorError
-from torch import nn
-from transformers import (
-    AutoTokenizer,
-    ClapAudioModelWithProjection,
-    ClapConfig,
-    ClapFeatureExtractor,
-    ClapTextModelWithProjection,
-)
+from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor
 
 from monitor.errors import EncoderError
 from monitor.logmel import LogMelSettings
@@ -71,14 +64,6 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-class _AudioSide(ClapAudioModelWithProjection):  # type: ignore[no-untyped-call]
-    """The audio tower, its projection, and the scale that belongs to it."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.logit_scale_a = nn.Parameter(torch.tensor(0.0))
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder that holds everything that a CLAP model needs."""
@@ -93,42 +78,10 @@ class Checkpoint:
     identity: str
     """The name and the first digits of the weights' SHA-256."""
 
-    def audio_side(self) -> Any:
-        """Read the audio tower, with its projection and `logit_scale_a`: float32, on the CPU."""
-        side = self._read(_AudioSide, self.config.audio_config)
-        with self._telling("weights"):
-            for weight in side.parameters():
-                # Else they stay mapped to the file, and die with whatever replaces it.
-                weight.data = weight.data.clone()
-        return side
-
-    def text_side(self) -> tuple[Any, Any]:
-        """Read the tokenizer and the text tower with its projection: float32, on the CPU."""
-        with self._telling("tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(
-                self.folder, local_files_only=True, trust_remote_code=False
-            )
-        return tokenizer, self._read(ClapTextModelWithProjection, self.config.text_config)
-
-    def _read(self, kind: Any, config: Any) -> Any:
-        with self._telling("weights"), _quiet():
-            model, loaded = kind.from_pretrained(
-                self.folder,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                weights_only=True,
-                output_loading_info=True,
-            )
-        if missing := sorted(loaded["missing_keys"]):
-            problem = f"its weights lack {len(missing)} of a CLAP model's, {missing[0]} for one"
-            raise refusal(self.name, problem, "download it again")
-        return model.eval()
-
-    @contextlib.contextmanager
-    def _telling(self, part: str) -> Iterator[None]:
-        with telling(self.name, part):
-            yield
+    def tokenizer(self) -> Any:
+        """Read the tokenizer."""
+        with telling(self.name, "tokenizer"):
+            return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextlib.contextmanager
@@ -144,7 +97,7 @@ def telling(model: str, part: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars, and its report of the other tower's weights as unexpected."""
     log: Any = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
@@ -233,7 +186,7 @@ def _from_hub(model: str) -> Path:
             return folder
     logger.info("%s isn't in the local cache; downloading it", model)
     try:
-        with _quiet():
+        with quiet():
             folder = Path(snapshot_download(model, allow_patterns=[*SMALL_FILES, "model*.safetensors"]))
             if not any((folder / name).is_file() for name in SAFETENSORS):
                 folder = Path(snapshot_download(model, allow_patterns=[*SMALL_FILES, "pytorch_model*.bin"]))

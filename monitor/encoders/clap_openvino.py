@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from monitor.encoders.clap_audio import (
+    GELU,
     TOLERANCE,
     AudioTower,
     Block,
@@ -116,7 +117,7 @@ def _activated(x: Node, activation: Any) -> Node:
     kind = type(activation).__name__
     if kind == "ReLU":
         return ops.relu(x)
-    if kind == "GELUActivation":
+    if kind in GELU:
         return ops.gelu(x, "erf")
     msg = f"activation {kind}"
     raise UnrecognisedTowerError(msg)

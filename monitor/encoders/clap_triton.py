@@ -18,7 +18,7 @@ import triton
 from torch import Tensor, nn
 
 from monitor.encoders import clap_kernels as kernels
-from monitor.encoders.clap_audio import TOLERANCE, AudioTower, Block, Tower, difference
+from monitor.encoders.clap_audio import GELU, TOLERANCE, AudioTower, Block, Tower, difference
 from monitor.encoders.clap_grid import UnrecognisedTowerError
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class _FusedBlock:
         if block.tokens > MOST_TOKENS or block.tokens & (block.tokens - 1) or block.tokens < 16:
             msg = f"attention windows of {block.tokens} tokens"
             raise UnrecognisedTowerError(msg)
-        if type(block.activation).__name__ != "GELUActivation":
+        if type(block.activation).__name__ not in GELU:
             msg = f"activation {type(block.activation).__name__}"
             raise UnrecognisedTowerError(msg)
         width = block.out.in_features
