@@ -116,11 +116,11 @@ def test_replay_leaves_an_earlier_table_alone_when_a_recording_is_missing(tmp_pa
 
 
 def test_replay_prints_events_and_writes_the_scores_timeline(tmp_path):
-    recording = write_scene(tmp_path / "tone.wav", (None, 3), (2000, 3), (None, 3))
+    recording = write_scene(tmp_path / "tone.wav", (None, 3), (3000, 3), (None, 3))
     config = tmp_path / "beep.yaml"
     config.write_text(
         "sources: {hall: {type: microphone}}\n"
-        "events: {beep: {prompts: an electronic beep, on_threshold: 0.3, off_threshold: 0.25}}\n"
+        "events: {beep: {prompts: a high-pitched tone, on_threshold: 0.3, off_threshold: 0.25}}\n"
     )
     scores = tmp_path / "scores.tsv"
     done = run("replay", recording, "--config", config, "--scores", scores)

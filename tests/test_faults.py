@@ -26,7 +26,7 @@ from monitor.types import Phase
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parent.parent
-BEEP = {"prompts": "an electronic beep", "on_threshold": 0.3, "off_threshold": 0.25, "min_off_seconds": 0.5}
+BEEP = {"prompts": "a high-pitched tone", "on_threshold": 0.3, "off_threshold": 0.25, "min_off_seconds": 0.5}
 
 
 def beeping(folder, broker_port, **more):

@@ -256,7 +256,7 @@ def listening(tmp_path, broker):
     scene = write_scene(tmp_path / "scene.wav", (3000, 6), rate_hz=48_000)
     return {
         "sources": {"room": {"type": "file", "path": str(scene), "loop": True}},
-        "events": {"beep": {"prompts": "an electronic beep", "on_threshold": 0.3, "off_threshold": 0.25}},
+        "events": {"beep": {"prompts": "a high-pitched tone", "on_threshold": 0.3, "off_threshold": 0.25}},
         "mqtt": {"broker": "127.0.0.1", "port": broker.port},
     }
 

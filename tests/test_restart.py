@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 def beeping(tmp_path, broker_port, **events):
     scene = write_scene(tmp_path / "scene.wav", (3000, 60), rate_hz=48_000)
     quiet = write_scene(tmp_path / "quiet.wav", (None, 60), rate_hz=48_000)
-    beep = {"prompts": "an electronic beep", "on_threshold": 0.3, "off_threshold": 0.25}
+    beep = {"prompts": "a high-pitched tone", "on_threshold": 0.3, "off_threshold": 0.25}
     return {
         "sources": {
             "room": {"type": "file", "path": str(scene), "loop": True},

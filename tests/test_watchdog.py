@@ -42,7 +42,7 @@ async def test_a_hanging_model_is_told_to_nobody_but_the_log_and_a_pause_is_no_h
     scene = write_scene(tmp_path / "scene.wav", (3000, 60), rate_hz=48_000)
     config = {
         "sources": {"room": {"type": "file", "path": str(scene), "loop": True}},
-        "events": {"beep": "an electronic beep"},
+        "events": {"beep": "a high-pitched tone"},
         "windows": {"window_seconds": 1, "hop_seconds": 0.5},
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
