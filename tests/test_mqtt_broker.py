@@ -196,6 +196,19 @@ async def test_strange_bytes_harm_nobody(caplog: pytest.LogCaptureFixture):
     assert not [record for record in caplog.records if record.name.startswith(("amqtt", "transitions"))]
 
 
+async def test_a_client_that_publishes_at_a_quality_of_service_that_is_none_is_dropped():
+    async with EmbeddedBroker(MqttConfig(port=free_port()), environ={}) as broker, complaints() as found:
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        writer.write(bytes.fromhex("101000044d5154540402003c0004") + b"dead")
+        assert await reader.readexactly(4) == bytes.fromhex("20020000")
+        writer.write(bytes.fromhex("360c0003612f6200076865") + b"llo")
+        assert await reader.read() == b""
+        writer.close()
+        await until(lambda: not broker._clients)
+        gc.collect()
+    assert found == []
+
+
 async def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch):
     """Else what it doesn't read would fill memory."""
     monkeypatch.setattr(sys.modules["monitor.sinks.broker"], "_UNREAD_SECONDS", 0.3)

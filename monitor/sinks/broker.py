@@ -36,6 +36,7 @@ _PORTS_TRIED = 20
 _MOST_CLIENTS = 64
 _UNREAD_SECONDS = 10.0
 _SHUTDOWN_SECONDS = 2.0
+_HIGHEST_QOS = 2
 
 
 class EmbeddedBroker:
@@ -126,6 +127,19 @@ class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
 
 
 class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
+    async def _initialize_client_session(self, reader: Any, writer: Any, *peer: Any) -> tuple[Any, Session]:
+        handler, session = await super()._initialize_client_session(reader, writer, *peer)
+        publish = handler.handle_publish
+
+        async def handle_publish(packet: Any) -> None:
+            if packet.qos > _HIGHEST_QOS:  # section 3.3.1.2: such a connection has to be closed
+                await writer.close()
+            else:
+                await publish(packet)
+
+        handler.handle_publish = handle_publish
+        return handler, session
+
     async def _client_message_loop(self, client_session: Session, handler: Any) -> None:
         if handler._reader_stopped.is_set():  # noqa: SLF001 - there is no public way to ask
             # Lost as soon as it had come, before anyone waited for its end: nobody would ever hear of it.

@@ -24,6 +24,7 @@ _COOKIE_SECONDS = 365 * 86_400
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 _WELCOME = (
     '<!doctype html><html lang="en"><title>sound-monitor</title>'
+    '<link rel="icon" href="/icon.svg">'
     '<meta http-equiv="refresh" content="0; url=/"><a href="/">Go on to the page</a></html>\n'
 )
 
