@@ -16,7 +16,7 @@ from mqtt_kit import an_event, delivered, memory_folder, running, until
 from monitor.config import MqttConfig
 from monitor.errors import SinkError
 from monitor.outbox import Outbox
-from monitor.sinks.broker import EmbeddedBroker
+from monitor.sinks.broker import EmbeddedBroker, _Writer
 from monitor.sinks.connection import Message, connect
 from monitor.sinks.mqtt import MqttSink, subscribe
 
@@ -207,6 +207,20 @@ async def test_a_client_that_publishes_at_a_quality_of_service_that_is_none_is_d
         await until(lambda: not broker._clients)
         gc.collect()
     assert found == []
+
+
+async def test_answers_to_a_client_that_is_gone_are_complained_of_nowhere(caplog: pytest.LogCaptureFixture):
+    """A client that asked for many, and left."""
+    connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, writer: connected.put_nowait(writer), "127.0.0.1", 0)
+    async with server:
+        with socket.create_connection(server.sockets[0].getsockname()):
+            accepted = await connected.get()
+        accepted.transport.abort()
+        answers = _Writer(accepted)
+        for _ in range(20):
+            answers.write(b"\xd0\x00")
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 async def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch):

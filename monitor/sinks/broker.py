@@ -170,6 +170,10 @@ class _Writer(StreamWriterAdapter):  # type: ignore[misc]  # amqtt has no types
         self.is_closed = True
         self._writer.close()
 
+    def write(self, data: bytes) -> None:
+        if not self._writer.is_closing():  # asyncio warns of every answer to a client that is gone
+            super().write(data)
+
     async def drain(self) -> None:
         try:
             async with asyncio.timeout(_UNREAD_SECONDS):
