@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from amqtt.errors import AMQTTError, ProtocolHandlerError
 from mqtt_kit import an_event, delivered, memory_folder, running, until
 
 from monitor.config import MqttConfig
 from monitor.errors import SinkError
 from monitor.outbox import Outbox
-from monitor.sinks.broker import EmbeddedBroker, _Writer
+from monitor.sinks.broker import EmbeddedBroker, _quietly, _Writer
 from monitor.sinks.connection import Message, connect
 from monitor.sinks.mqtt import MqttSink, subscribe
 
@@ -221,6 +222,19 @@ async def test_answers_to_a_client_that_is_gone_are_complained_of_nowhere(caplog
         for _ in range(20):
             answers.write(b"\xd0\x00")
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("failure", [AMQTTError("full"), ProtocolHandlerError("cancelled"), OSError("gone")])
+async def test_what_fails_for_a_lost_client_is_nobodys_traceback(failure: Exception):
+    async def handle(_: object) -> None:
+        raise failure
+
+    async with complaints() as found:
+        task = asyncio.create_task(_quietly(handle)(None))
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+    assert found == []
 
 
 async def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch):

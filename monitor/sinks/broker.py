@@ -13,14 +13,14 @@ import errno
 import hmac
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import BaseContext
-from amqtt.errors import AMQTTError
+from amqtt.errors import AMQTTError, MQTTError, ProtocolHandlerError
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
@@ -37,6 +37,14 @@ _MOST_CLIENTS = 64
 _UNREAD_SECONDS = 10.0
 _SHUTDOWN_SECONDS = 2.0
 _HIGHEST_QOS = 2
+_HANDLED = (
+    "subscribe", "unsubscribe", "publish", "puback", "pubrec", "pubrel", "pubcomp", "pingreq", "disconnect",
+)  # fmt: skip
+"""Packets of a client's that amqtt gives a task each."""
+
+_LOST = (AMQTTError, MQTTError, ProtocolHandlerError, OSError)
+"""What amqtt raises where a client is lost, or its packet nonsense."""
+_Handle = Callable[[Any], Awaitable[None]]
 
 
 class EmbeddedBroker:
@@ -126,6 +134,16 @@ class Doorkeeper(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
         return hmac.compare_digest(given.encode(), wanted.encode())
 
 
+def _quietly(handle: _Handle) -> _Handle:
+    """Nobody asks what became of a packet's task: asyncio would log a traceback for every lost client."""
+
+    async def handled(packet: Any) -> None:
+        with contextlib.suppress(*_LOST):
+            await handle(packet)
+
+    return handled
+
+
 class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
     async def _initialize_client_session(self, reader: Any, writer: Any, *peer: Any) -> tuple[Any, Session]:
         handler, session = await super()._initialize_client_session(reader, writer, *peer)
@@ -138,6 +156,9 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
                 await publish(packet)
 
         handler.handle_publish = handle_publish
+        for packet in _HANDLED:
+            name = f"handle_{packet}"
+            setattr(handler, name, _quietly(getattr(handler, name)))
         return handler, session
 
     async def _client_message_loop(self, client_session: Session, handler: Any) -> None:
