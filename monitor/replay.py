@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import re
@@ -166,7 +167,7 @@ async def print_replay(
     """Do what the command says; raises HistoryError where the disk can't keep up with `history`."""
     for file in files:
         # A slip in a name costs neither the table of another day nor the minutes before its turn.
-        Decoder(file, _ANY_RATE_HZ, 1.0).close()
+        (await asyncio.to_thread(Decoder, file, _ANY_RATE_HZ, 1.0)).close()
     async with AsyncExitStack() as stack:
         table = None
         if scores is not None:

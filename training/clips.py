@@ -1,4 +1,4 @@
-"""ESC-50's clips in the shared audio folder: paths, folds, licences and log-mels."""
+"""ESC-50's clips in the shared audio folder: paths, folds, licences and samples."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-import torch
-from torch import Tensor
 
-from monitor.encoders.clap_logmel import LogMel
 from training.audio import PERMISSIVE, RATE_HZ
 
 
@@ -106,14 +103,3 @@ def samples_of(path: Path) -> np.ndarray:
     data, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     mono = data.mean(axis=1)
     return mono if rate_hz == RATE_HZ else soxr.resample(mono, rate_hz, RATE_HZ, quality="HQ")
-
-
-@torch.no_grad()
-def mels_of(paths: list[Path], frames: int = 496) -> Tensor:
-    """Log-mels of the first 5 s, (clips, frames, 64)."""
-    logmel, result = LogMel(), []
-    for path in paths:
-        samples = samples_of(path)[: 5 * RATE_HZ]
-        samples = np.pad(samples, (0, 5 * RATE_HZ - len(samples)))
-        result.append(logmel(torch.from_numpy(samples)[None])[0, :frames])
-    return torch.stack(result)

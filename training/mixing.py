@@ -198,7 +198,8 @@ class Mixer:
         cut = np.where(narrow, 7800.0, np.exp(rng.uniform(np.log(2500), np.log(16000), count)))
         order = np.where(narrow, 40.0, rng.uniform(4, 30, count))
         cut = np.where(rng.random(count) < 0.35, cut, 1e9)
-        low = 1 / (1 + torch.exp(self._tensor(order) * torch.log(self.frequency.clamp(min=1.0) / self._tensor(cut)).clamp(max=2.0)))  # fmt: skip  # noqa: E501
+        nepers = torch.log(self.frequency.clamp(min=1.0) / self._tensor(cut)).clamp(max=2.0)
+        low = 1 / (1 + torch.exp(self._tensor(order) * nepers))
         bass = np.where(rng.random(count) < 0.15, np.exp(rng.uniform(np.log(60), np.log(500), count)), 1e-3)
         high = 1 - 1 / (1 + (self.frequency / self._tensor(bass)).clamp(max=1e4) ** 4)
         return low * high

@@ -180,7 +180,7 @@ class _Publisher:
 
     async def mqtt_publish(self, *message: Any, **options: Any) -> None:
         # The broker overlooks what its tasks raise, and asyncio would log each with a traceback.
-        with contextlib.suppress(AMQTTError, OSError):
+        with contextlib.suppress(*_LOST):
             await self._handler.mqtt_publish(*message, **options)
 
 
