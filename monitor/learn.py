@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from monitor.config import Config, EventConfig
 from monitor.config_file import load_config
 from monitor.encoders import load_encoder
 from monitor.errors import ConfigError, SinkError
 from monitor.examples import cut, embed, embed_unrelated, read
+from monitor.fields import Slug
 from monitor.heads import Head, prompts_of
 from monitor.prototypes import AudioPrototype, left_out, normalise
 from monitor.types import Encoder, FloatArray
@@ -47,6 +49,7 @@ def learn(options: Options) -> Iterator[str]:
     """
     path = options.config.absolute()
     before = load_config(path)
+    _require_plain(options.name)
     event = before.events.get(options.name)
     if event is not None and options.prompts:
         raise ConfigError(
@@ -75,6 +78,13 @@ def learn(options: Options) -> Iterator[str]:
     total = len(after.events[options.name].examples)
     count = f"{total} example{'' if total == 1 else 's'}"
     yield f"{options.config}: {options.name} has {count} now; the file as it was: {backup}"
+
+
+def _require_plain(name: str) -> None:
+    try:
+        TypeAdapter(Slug).validate_python(name)
+    except ValidationError as error:
+        raise ConfigError(f"NAME: {name!r} {error.errors()[0]['msg']}") from None
 
 
 def _new_clips(options: Options, event: EventConfig | None) -> list[Path]:

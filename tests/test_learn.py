@@ -205,7 +205,7 @@ def test_learn_copies_only_when_asked(house, capsys):
             "My Tune",
             "tune0.wav",
             [],
-            "'My Tune' is not a plain name (a-z, 0-9 and _, at most 64); write my_tune",
+            "NAME: 'My Tune' is not a plain name (a-z, 0-9 and _, at most 64); write my_tune",
         ),
         (
             "dog",
