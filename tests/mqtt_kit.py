@@ -1,8 +1,9 @@
-"""What the MQTT tests share: a receiver of another make, a link that fails on demand, and a tally."""
+"""What the MQTT tests share: a broker, a receiver of another make, a link that fails on demand, a tally."""
 
 import asyncio
 import contextlib
 import json
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -10,13 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
-from mosquitto import Mosquitto
+import pytest
+from mosquitto import Mosquitto, mosquitto
 
+from monitor.config import MqttConfig
 from monitor.outbox import Outbox
 from monitor.sinks.mqtt import MqttSink
 from monitor.types import Event, Phase, Reason
 
 PREFIX = "sound-monitor"
+FAST = {"answer_seconds": 1.0, "retry_seconds": (0.05, 0.2), "environ": {}}
+"""A sink that waits for nothing as long as users would."""
 
 
 def an_event(number: int, source: str = "hall", name: str = "dog_bark", phase: Phase = Phase.START) -> Event:
@@ -236,3 +241,25 @@ class Tally:
 def names(events: Sequence[Event]) -> list[str]:
     """Return how a tally names events."""
     return [f"{event.id}/{event.phase}" for event in events]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with mosquitto(tmp_path) as it:
+        yield it
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
+    async with Outbox(tmp_path / "outbox.db") as it:
+        yield it
+
+
+def config_for(broker: Mosquitto, /, **settings: object) -> MqttConfig:
+    return MqttConfig(**{"broker": "127.0.0.1", "port": broker.port, **settings})
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a user would be warned of, without the pause at its end."""
+    records = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    return [record.getMessage().split(" (trying")[0] for record in records]

@@ -20,6 +20,7 @@ from mqtt_kit import (
     Receiver,
     Tally,
     an_event,
+    broker,
     delivered,
     memory_folder,
     names,
@@ -33,15 +34,10 @@ from monitor.outbox import Outbox
 from monitor.sinks.mqtt import MqttSink
 from monitor.types import Event, Phase
 
+__all__ = ["broker"]  # fixtures
 pytestmark = pytest.mark.real
 KILLS = int(os.environ.get("SOUND_MONITOR_KILLS", "12"))
 FAST = {"answer_seconds": 0.5, "retry_seconds": (0.05, 0.2), "environ": {}}
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with mosquitto(tmp_path) as it:
-        yield it
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from daemon import daemon
 from mosquitto import mosquitto
-from mqtt_kit import PREFIX, Receiver, an_event, delivered, retained, until
+from mqtt_kit import PREFIX, Receiver, an_event, broker, delivered, retained, until
 from tones import write_scene
 
 from monitor.config import Config
@@ -25,13 +25,8 @@ from monitor.sinks.mqtt import MqttSink
 from monitor.status import DropReason, SourceState, SourceStatus
 from monitor.switches import NOTHING_OFF, Switches
 
+__all__ = ["broker"]  # fixtures
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def broker(tmp_path):
-    with mosquitto(tmp_path) as it:
-        yield it
 
 
 def config_for(broker, sources=("hall",), events=("dog_bark", "siren"), **mqtt):
