@@ -25,10 +25,10 @@ from fuzz_inputs import (
 )
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from metrics_kit import CONFIG as METRICS_CONFIG
 from mosquitto import free_port
 from prometheus_client import CollectorRegistry
 from scenes import HOUSE
-from test_metrics import CONFIG as METRICS_CONFIG
 from tones import ToneEncoder
 
 from monitor.check import report

@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from chromium import CHROMIUM, chromium
+from metrics_kit import CONFIG
 from prometheus import PROMETHEUS, prometheus
 from prometheus_client import CollectorRegistry
 from scenes import HOUSE
-from test_metrics import CONFIG
 from test_web_server import SECURITY, exchange, status_of
 
 from monitor.config import HttpConfig

@@ -15,12 +15,12 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
+from metrics_kit import CONFIG, DOCUMENTED, drive
 from prometheus import PROMETHEUS, prometheus
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from scenes import HOUSE, NOW, event
-from test_metrics import CONFIG, DOCUMENTED, drive
 
 from monitor.config import HttpConfig
 from monitor.errors import MonitorError
