@@ -14,7 +14,7 @@ from metrics_kit import CONFIG
 from prometheus import PROMETHEUS, prometheus
 from prometheus_client import CollectorRegistry
 from scenes import HOUSE
-from test_web_server import SECURITY, exchange, status_of
+from web_kit import SECURITY, exchange, status_of
 
 from monitor.config import HttpConfig
 from monitor.errors import CredentialError

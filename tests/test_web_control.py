@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import json
 
-import aiohttp
 import pytest
 from page_kit import Shown
-from test_web_server import connection, exchange, status_of
+from web_kit import client, connection, exchange, status_of
 
 from monitor.errors import MonitorError
 from monitor.web import Live, control
+
+__all__ = ["client"]  # fixtures
 
 BARK = {"source": "kitchen", "event": "dog_bark", "on": False}
 
@@ -24,12 +25,6 @@ def site():
 async def url(site):
     async with site.serve() as running:
         yield running.url.rstrip("/")
-
-
-@pytest.fixture
-async def client():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 @pytest.mark.parametrize("asked", [BARK, {"source": "garage", "event": None, "on": True}])
