@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 import yaml
-from test_pipeline import config
+from pipeline_kit import config
 from tones import RATE_HZ, ToneEncoder, write_scene
 
 from monitor.calibrate import Options, calibrate, conclusions

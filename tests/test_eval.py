@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_pipeline import config
+from pipeline_kit import config
 from tones import ToneEncoder, write_scene
 
 from monitor.errors import ConfigError, MonitorError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_pipeline import EVENTS, config
+from pipeline_kit import EVENTS, config
 from tones import ToneEncoder, write_scene
 
 from monitor.config import EventConfig

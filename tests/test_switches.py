@@ -6,8 +6,8 @@ import logging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline_kit import EVENTS, Collected, config, live, loaded
 from prometheus_client import CollectorRegistry
-from test_pipeline import EVENTS, Collected, config, live, loaded
 from tones import scene
 
 from monitor.errors import MonitorError
