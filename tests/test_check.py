@@ -9,27 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from check_kit import configure, warnings
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from monitor.check import facts, report
-from monitor.config import Config
 from monitor.config_file import load_config
 from monitor.detection import Detector
 from monitor.rules import DELAY_ASSUMES, Timing, event_in_words, windows_in_words
 from monitor.types import Phase, Scores
-
-DOG = {"dog": "a dog barking"}
-
-
-def configure(events=None, sources=None, **sections):
-    return Config.model_validate(
-        {"sources": sources or {"room": {}}, "events": events or DOG, "mqtt": None, **sections}
-    )
-
-
-def warnings(config, path=Path("home.yaml")):
-    return report(config, path)[1]
 
 
 def seconds_until_told(config, most_windows=2000):
@@ -104,12 +92,6 @@ def test_the_delay_that_is_told_is_the_delay_of_the_real_parts(
 def test_a_source_is_told_in_words_without_its_secrets(source, words):
     lines = report(configure(sources={"mic": source}), Path("home.yaml"))[0]
     assert f"source mic: {words}; listens for every event" in lines
-
-
-def test_an_absent_ffmpeg_is_warned_of(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    config = configure(sources={"cam": {"type": "ffmpeg", "url": "rtsp://cam/1"}})
-    assert "sources.cam.type: ffmpeg is not installed here; apt install ffmpeg" in warnings(config)
 
 
 def test_an_average_never_reaches_one():
@@ -245,131 +227,3 @@ def test_a_script_gets_rules_and_warnings_as_fields():
     assert told["events"]["dog"]["told_within_seconds"] == 3.0
     assert told["events"]["dog"]["meaning"][0].startswith("begins at 0.5, held for 0.2 s")
     assert told["events"]["bang"]["on_threshold"] == pytest.approx(0.7)
-
-
-def event(**settings):
-    return configure({"dog": {"prompts": "a dog barking", **settings}})
-
-
-NOT_THERE = "is not there, or can't be seen by this user; put it there, or mend the path"
-SLIPS = {
-    "events.dog.min_on_seconds: 0.2 is less than a hop and counts as 0.5": event(min_on_seconds=0.2),
-    "events.dog.min_off_seconds: 0.1 is less than a hop and counts as 0.5": event(min_off_seconds=0.1),
-    (
-        "events.dog.max_duration_seconds: 3 ends the event as soon as it begins; make it longer than "
-        "min_on_seconds (5) and a hop (0.5)"
-    ): event(min_on_seconds=5, max_duration_seconds=3),
-    (
-        "events.dog.cooldown_seconds: 1 has no effect, since min_off_seconds and a hop pass anyway "
-        "(1.5 in all); raise or remove it"
-    ): event(cooldown_seconds=1),
-    "events.dog.on_threshold: 0.99 is hardly ever reached; lower it": event(on_threshold=0.99),
-    "events.dog.off_threshold: 0 is never undercut, so the event never ends; raise it": event(
-        off_threshold=0
-    ),
-    "events.dog: a median over 0.6 s is of one window only; lengthen it": event(
-        smoothing={"method": "median", "seconds": 0.6}
-    ),
-    "events.dog: min_level_dbfs -3 mutes nearly every sound; lower it, to -60 say": event(min_level_dbfs=-3),
-    "events.dog.prompts: 'a dog' is there 2 times; keep one": event(prompts=["a dog", "A dog"]),
-    (
-        "events.dog.prompts: 'a dog barking' is among its own negatives ('the sound of dogs barking'); "
-        "remove one of them"
-    ): event(negatives="the sound of dogs barking"),
-    (
-        "events.talk.prompts: 'People talking.' is a background phrase too ('people talking'); "
-        "list background without it"
-    ): configure({"talk": "People talking."}),
-    (
-        "events.dog and events.hound: nearly the same prompt ('a dog barking' and 'the sound of a dog that "
-        "barks'), so both will begin together; word them apart, or keep one"
-    ): configure({"dog": "a dog barking", "hound": ["howling", "the sound of a dog that barks"]}),
-    "events.dog.negatives: have no effect with scoring: exclusive; remove them": configure(
-        {"dog": {"prompts": "a dog", "negatives": "a cat"}, "cow": "moo"}, scoring="exclusive"
-    ),
-    "sources.hall: no event listens on it; remove it, or add it to an event's sources": configure(
-        {"dog": {"prompts": "a dog", "sources": "room"}}, {"room": {}, "hall": {"channel": 2}}
-    ),
-    "sources: room, hall are the same input; give each its own device or channel": configure(
-        sources={"room": {}, "hall": {}}
-    ),
-    f"sources.tape.path: /nowhere/a.wav {NOT_THERE}": configure(
-        sources={"tape": {"type": "file", "path": "/nowhere/a.wav"}}
-    ),
-    f"sources.tape.url: /nowhere/a.mp4 {NOT_THERE}": configure(
-        sources={"tape": {"type": "ffmpeg", "url": "/nowhere/a.mp4"}}
-    ),
-    "sources.esp.listen: [::]:40 lets anyone in that network send sound; is it to be trusted?": configure(
-        sources={"esp": {"type": "pcm", "listen": "[::]:40"}}
-    ),
-    "sources.tape: loop without realtime keeps a processor busy for ever; mend one": configure(
-        sources={"tape": {"type": "file", "path": __file__, "loop": True, "realtime": False}}
-    ),
-    (
-        "http.host: 0.0.0.0 shows the page and the metrics to the network, without a token; "
-        "set http.token_file, or use 127.0.0.1 and a proxy, unless you trust the network"
-    ): configure(http={"host": "0.0.0.0"}),
-    (
-        "mqtt.broker: embedded is reached from this machine only; name your broker's host for Home "
-        "Assistant elsewhere"
-    ): configure(mqtt={}),
-    f"mqtt.password_file: /nowhere/pw {NOT_THERE}": configure(
-        mqtt={"broker": "127.0.0.1", "username": "me", "password_file": "/nowhere/pw"}
-    ),
-}
-
-
-@pytest.mark.parametrize("says", SLIPS, ids=lambda says: says[:50])
-def test_a_slip_is_warned_of_alone(says):
-    assert warnings(SLIPS[says]) == [says]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        event(min_on_seconds=0.5, min_off_seconds=0, cooldown_seconds=5, max_duration_seconds=60),
-        configure({"dog": "a dog barking", "door": "a door slamming", "bell": "a door bell ringing"}),
-        configure(
-            {
-                "dog": {"prompts": "a dog", "sources": "room"},
-                "hound": {"prompts": "a dog", "sources": "yard"},
-            },
-            {"room": {}, "yard": {"device": "USB"}},
-        ),
-        configure(http={"host": "::1"}),
-        configure(http={"host": "0.0.0.0", "enabled": False}),
-        configure(mqtt={"broker": "localhost"}),
-    ],
-    ids=["times", "words", "apart", "loopback", "off", "broker"],
-)
-def test_nothing_is_warned_of_without_reason(config):
-    assert warnings(config) == []
-
-
-@pytest.mark.parametrize(
-    ("written", "warned"),
-    [
-        ("hunter2", True),
-        ("'hunter2'", True),
-        ("${MQTT_PASSWORD}", False),
-        ('"${MQTT_PASSWORD}"', False),
-    ],
-)
-@pytest.mark.parametrize("form", ["mqtt:\n  broker: localhost\n  username: me\n  password: {}\n"])
-def test_a_password_in_the_file_is_warned_of_and_shown_nowhere(tmp_path, form, written, warned):
-    path = tmp_path / "home.yaml"
-    path.write_text("# password: example\nsources: {room: {}}\nevents: {dog: a dog}\n" + form.format(written))
-    lines, warned_of = report(load_config(path, {"MQTT_PASSWORD": "hunter2"}), path)
-    says = "mqtt.password: stands in the configuration; keep it in a password_file that only you can read"
-    assert warned_of == ([says] if warned else [])
-    assert "hunter2" not in "\n".join([*lines, *warned_of])
-
-
-def test_a_password_without_tls_is_warned_of_unless_it_stays_on_the_machine(tmp_path):
-    path = tmp_path / "home.yaml"
-    path.write_text("")
-    secret = {"username": "me", "password": "x"}
-    says = "mqtt.tls: is off, so the password travels readably to lan; add  tls: {}"
-    assert warnings(configure(mqtt={"broker": "lan", **secret}), path) == [says]
-    assert warnings(configure(mqtt={"broker": "lan", "tls": {}, **secret}), path) == []
-    assert warnings(configure(mqtt={"broker": "localhost", **secret}), path) == []

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from check_kit import configure
 from hypothesis import given
 from hypothesis import strategies as st
-from test_check import configure
 
 from monitor.config import ScheduleEntry
 from monitor.detection import Detector
