@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from chaos_world import USERS, World
+from chaos_scene import USERS
+from chaos_world import World
 
 Injection = Callable[[World, random.Random], AbstractAsyncContextManager[None]]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from chaos_world import USERS, compose, configuration
+from chaos_scene import USERS, compose, configuration
 from mosquitto import Mosquitto
 from prometheus_client import CollectorRegistry
 

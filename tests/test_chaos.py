@@ -6,8 +6,8 @@ import signal
 
 import pytest
 from chaos_ledger import Frames, Ledger, WireTap
+from chaos_life import Life
 from chaos_report import merged, table
-from chaos_world import Life
 
 
 @pytest.mark.real
@@ -143,7 +143,7 @@ class Sleeper:
 async def test_a_silence_counts_only_as_far_as_the_daemon_could_run(tmp_path, monkeypatch):
     life = Life(0, Sleeper(), Ledger(), tmp_path)
     now = [100.0]
-    monkeypatch.setattr("chaos_world.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("chaos_life.time.monotonic", lambda: now[0])
     life.listening_at = 0.0
     complaint = json.dumps({"message": "no progress: source hall: no scores for 30 s", "level": "error"})
     life._take(complaint)
