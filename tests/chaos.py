@@ -22,12 +22,16 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from chaos_faults import BROKER, DAEMON, FAULTS, SOURCE, Fault
+import chaos_faults_broker
+import chaos_faults_daemon
+import chaos_faults_sources
+from chaos_faults import BROKER, DAEMON, SOURCE, Fault
 from chaos_ledger import Verdict
 from chaos_report import merged, table
 from chaos_world import RECOVERY_SECONDS, World, open_world
 from mqtt_kit import until
 
+FAULTS = [*chaos_faults_broker.FAULTS, *chaos_faults_sources.FAULTS, *chaos_faults_daemon.FAULTS]
 CALM = "none: a longer life"
 _CALM_SECONDS = (200.0, 330.0)
 _SHORT_RUN_MINUTES = 20.0
