@@ -64,14 +64,14 @@ async def restarted(world: World, dice: random.Random) -> AsyncIterator[None]:
 
 
 @fault("SIGHUP with a good file", DAEMON, hold_seconds=(1.0, 8.0))
-async def goodreload(world: World, dice: random.Random) -> AsyncIterator[None]:
+async def good_reload(world: World, dice: random.Random) -> AsyncIterator[None]:
     await reload(world, _variant(world.config, dice), "configuration reloaded")
     yield
     await reload(world, world.config, "configuration reloaded")
 
 
 @fault("SIGHUP with a bad file", DAEMON, hold_seconds=(0.0, 3.0))
-async def badreload(world: World, dice: random.Random) -> AsyncIterator[None]:
+async def bad_reload(world: World, dice: random.Random) -> AsyncIterator[None]:
     bad = copy.deepcopy(world.config)
     bad["events"]["dog"]["on_threshold"] = 7
     torn = yaml.safe_dump(world.config)
