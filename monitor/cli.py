@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays
@@ -23,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
     arguments = _parser().parse_args(argv)
     try:
-        sys.exit(arguments.handler(arguments))
+        status = arguments.handler(arguments)
+        sys.stdout.flush()
+        sys.exit(status)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(MISUSED)
@@ -31,21 +34,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"sound-monitor: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(FAILED)
     except ExceptionGroup as group:
-        known, unknown = group.split(MonitorError)
-        if unknown is not None or known is None:
+        errors = list(_leaves(group))
+        if all(isinstance(error, BrokenPipeError) for error in errors):
+            _exit_unread()
+        if not all(isinstance(error, MonitorError) for error in errors):
             raise
-        for line in dict.fromkeys(str(error) for error in _leaves(known)):
+        for line in dict.fromkeys(map(str, errors)):
             print(f"sound-monitor: {line}", file=sys.stderr)  # noqa: T201
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has had enough; Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OK)
+        _exit_unread()
 
 
-def _leaves(group: ExceptionGroup[MonitorError]) -> Iterator[MonitorError]:
+def _exit_unread() -> NoReturn:
+    # Whoever read our output has had enough; Python must not complain about it at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(OK)
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
     for error in group.exceptions:
         if isinstance(error, ExceptionGroup):
             yield from _leaves(error)

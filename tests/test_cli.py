@@ -1,6 +1,7 @@
 """The command line: help with examples, exit codes, one-line errors, and no torch where none is needed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -84,6 +85,39 @@ def test_misuse_is_told_without_a_traceback(arguments, status, error):
     assert done.returncode == status, done.stderr
     assert error in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [
+        (["check", "{config}"], ""),
+        (["listen", "{config}", "--json"], ""),
+        (["replay", "{recording}", "--config", "{config}"], "1"),
+    ],
+)
+def test_output_that_nobody_reads_any_more_ends_a_command_quietly(tmp_path, arguments, unbuffered):
+    recording = write_scene(tmp_path / "tone.wav", (3000, 3))
+    config = tmp_path / "beep.yaml"
+    config.write_text(
+        f"sources: {{hall: {{type: file, path: {recording}}}}}\n"
+        "events: {beep: {prompts: a high-pitched tone, on_threshold: 0.3, off_threshold: 0.25}}\n"
+    )
+    command = [argument.format(config=config, recording=recording) for argument in arguments]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "monitor", *command],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_check_exits_2_on_a_bad_file_and_names_the_line(tmp_path):
