@@ -109,6 +109,11 @@ class ActivityMachine:
         self._state = _State.IDLE
         return ended
 
+    def forget(self) -> None:
+        """Begin anew, as if nothing had ever been told."""
+        self._state = _State.IDLE
+        self._cooldown_until = float("-inf")
+
     def _while_inactive(self, time: float, score: float) -> Started | None:
         rule = self._rule
         if score < rule.on_threshold or time < self._cooldown_until - _SLACK_SECONDS:

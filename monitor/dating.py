@@ -101,6 +101,10 @@ class Dater:
         self._started_at, self._free_from = None, ended_at + self._cooldown_seconds
         return replace(change, started_at=started_at, ended_at=ended_at)
 
+    def forget(self) -> None:
+        """Begin anew, as if nothing had ever been told."""
+        self._started_at, self._free_from = None, -np.inf
+
     def _onset(self, end_times: Times, scores: FloatArray, told: float) -> float:
         """Find the last rise through the level up to `told`; without one, the sound was always there."""
         furthest = told - _FURTHEST_WINDOWS * self._window_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,9 @@ from monitor.schedule import Schedule
 from monitor.smoothing import Smoother
 from monitor.switches import Switches
 from monitor.types import Activity, Event, FloatArray, Phase, Reason, Scores
+
+_SET_BACK_SECONDS = 5.0
+"""Times that go back further are a clock's that was set; what ended by the old one holds nothing up."""
 
 
 class Detector:
@@ -47,6 +51,7 @@ class Detector:
         self._raw = np.zeros(len(self._names), dtype=np.float32)
         self._smooth = np.zeros(len(self._names), dtype=np.float32)
         self._last_time: float | None = None
+        self._newest = -math.inf
 
     @property
     def quietest_dbfs(self) -> float:
@@ -60,6 +65,9 @@ class Detector:
 
     def process(self, scores: Scores) -> list[Event]:
         """Take the newest scores and return what began or ended with them."""
+        if scores.end_time < self._newest - _SET_BACK_SECONDS:
+            return [*self._begin_anew(), *self.process(scores)]
+        self._newest = scores.end_time
         elapsed = None if self._last_time is None else scores.end_time - self._last_time
         self._last_time = scores.end_time
         events = self._keep_hours(scores.end_time)
@@ -75,6 +83,14 @@ class Detector:
             change = machine.process(scores.end_time, float(self._smooth[index]))
             if change is not None:
                 events.append(self._event(index, change))
+        return events
+
+    def _begin_anew(self) -> list[Event]:
+        events = self.end_all(None, Reason.SOURCE_LOST)
+        for machine, dater in zip(self._machines, self._daters, strict=True):
+            machine.forget()
+            dater.forget()
+        self._newest = -math.inf
         return events
 
     def switch(self, switches: Switches) -> list[Event]:
@@ -143,7 +159,7 @@ class Detector:
                     events.append(previous._event(index, change))
         if kept:
             self._past.adopt(previous._past, kept)
-        self._last_time = previous._last_time
+        self._last_time, self._newest = previous._last_time, previous._newest
         return events
 
     def _same(self, previous: Detector, name: str) -> bool:
