@@ -47,13 +47,11 @@ class Captures:
         key = (None if config.device is None else config.device.casefold(), rate_hz)
         # Remembered over a loss: the first source that comes back opens the device for all.
         self._channels[key] = max(self._channels.get(key, 1), config.channel)
-        capture = self._open.get(key)
-        if capture is not None and capture.lacks(config.channel):
+        while (capture := self._open.get(key)) is not None and not capture.takes(config.channel):
             await capture.end(f"{capture.device} is opened anew, for channel {config.channel} too")
-            capture = None
         if capture is None:
             capture = self._open[key] = Capture(
-                config, rate_hz, lambda: self._channels[key], lambda: self._forget(key, capture)
+                config, rate_hz, lambda: self._channels[key], lambda: self._open.pop(key)
             )
         listening = capture.join()
         try:
@@ -61,10 +59,6 @@ class Captures:
             yield listening
         finally:
             await capture.leave(listening)
-
-    def _forget(self, key: Key, capture: Capture | None) -> None:
-        if self._open.get(key) is capture:
-            del self._open[key]
 
 
 class Listening:
@@ -124,7 +118,7 @@ class Capture:
         config: MicrophoneSource,
         rate_hz: int,
         channels: Callable[[], int],
-        forget: Callable[[], None],
+        closed: Callable[[], object],
     ) -> None:
         self.device = "the default input" if config.device is None else f"device {config.device!r}"
         self.opened: helper.Opened | None = None
@@ -132,13 +126,14 @@ class Capture:
         self._config = config
         self._rate_hz = rate_hz
         self._channels = channels
-        self._forget = forget
         self._listeners: list[Listening] = []
         self._task = asyncio.create_task(self._run(), name=f"capture of {self.device}")
+        self._task.add_done_callback(lambda _: closed())
 
-    def lacks(self, channel: int) -> bool:
-        """Tell whether the device has a channel that isn't among the open ones."""
-        return self.opened is not None and self.opened.channels < channel <= self.opened.device_channels
+    def takes(self, channel: int) -> bool:
+        """Tell whether a source can join: unless it closes, or must be opened anew for the channel."""
+        lacks = self.opened is not None and self.opened.channels < channel <= self.opened.device_channels
+        return self.failure is None and not lacks
 
     def join(self) -> Listening:
         """Begin to listen."""
@@ -149,21 +144,18 @@ class Capture:
     async def leave(self, listening: Listening) -> None:
         """Stop listening; the last one closes the input, and with a lost one all wait until it is closed."""
         self._listeners.remove(listening)
-        if not self._listeners and self.failure is None:  # else it is closing already
-            self._forget()
-            self._task.cancel()
         if not self._listeners or self.failure is not None:
-            await asyncio.wait([self._task])
+            await self.end(f"{self.device} is closed: nobody listens")
 
     async def end(self, reason: str) -> None:
-        """Close the input under its listeners."""
-        self._fail(SourceError(reason))
-        self._task.cancel()
+        """Close the input under its listeners, unless it is closing already, and wait until it is closed."""
+        if self.failure is None:
+            self._fail(SourceError(reason))
+            self._task.cancel()
         await asyncio.wait([self._task])
 
     def _fail(self, failure: Exception) -> None:
         self.failure = failure
-        self._forget()
         for listening in self._listeners:
             listening.wake()
 
