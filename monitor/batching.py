@@ -20,7 +20,7 @@ class Batcher:
         self._pending: dict[str, Window] = {}
         self._taken: frozenset[str] = frozenset()
         self._changed = asyncio.Condition()
-        self.sources = 1
+        self.sources = 0
         """How many sources deliver now; a batch of as many windows waits for no more."""
 
     async def offer(self, window: Window) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from monitor.batching import Batcher
 from monitor.conditioning import Conditioner
-from monitor.config import SourceConfig, WindowsConfig
+from monitor.config import FileSource, SourceConfig, WindowsConfig
 from monitor.errors import SourceError
 from monitor.metrics import Metrics
 from monitor.status import DropReason, RestartReason, SourceState, SourceStatus
@@ -51,7 +51,8 @@ class Listener:
         self._batcher = batcher
         self._metrics = metrics
         self._open_source = open_source
-        self._lossless = lossless
+        # Sound that isn't paced waits for the scoring; live, it can't wait.
+        self._waits = lossless or (isinstance(config, FileSource) and not config.realtime)
         self._changed = changed
         self._on_block = heard
         self._online = False
@@ -95,7 +96,7 @@ class Listener:
                     self._on_block(block)
                     for window in cutter.push(block):
                         await self._hand_on(window)
-                if self._lossless:
+                if self._waits:
                     for window in cutter.flush():
                         await self._hand_on(window)
         finally:
@@ -153,7 +154,7 @@ class Listener:
     async def _hand_on(self, window: Window) -> None:
         self._level_dbfs = window.level_dbfs
         self._metrics.audio(self.name, window.end_time, window.level_dbfs)
-        if self._lossless:
+        if self._waits:
             await self._batcher.put(window)
         elif await self._batcher.offer(window):
             self.drop(DropReason.SUPERSEDED)

@@ -1,9 +1,13 @@
 """The whole path on made sound: what is heard is told once, in order, with the right times."""
 
+import asyncio
+from functools import partial
+
 import pytest
 from pipeline_kit import EVENTS, config, file, loaded, pipeline
 from tones import ToneEncoder, write_scene
 
+from monitor.batching import Batcher
 from monitor.errors import EncoderError, SourceError
 from monitor.types import Phase
 
@@ -26,6 +30,30 @@ async def test_every_sound_in_a_file_starts_and_ends_once(tmp_path):
     assert registry.get_sample_value("sound_monitor_windows_scored_total", {"source": "hall"}) == 37
     assert registry.get_sample_value("sound_monitor_events_total", {"source": "hall", "event": "low"}) == 1
     assert collected.online == [("hall", True), ("hall", False)]
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+async def test_a_batch_waits_for_no_more_sources_than_there_are(sources, tmp_path, monkeypatch):
+    monkeypatch.setattr("monitor.pipeline.Batcher", partial(Batcher, gather_seconds=3600.0))
+    path = write_scene(tmp_path / "a.wav", (500, 2))
+    names = [f"hall_{number}" for number in range(sources)]
+    built, collected, _ = await pipeline(config({name: file(path) for name in names}), lossless=True)
+    async with asyncio.timeout(60):
+        await built.run()
+    assert {name: len(times) for name, times in collected.times.items()} == dict.fromkeys(names, 5)
+
+
+async def test_a_file_that_is_not_paced_waits_for_the_scoring_in_a_daemon_too(tmp_path):
+    path = write_scene(tmp_path / "a.wav", (None, 2), (500, 2), (None, 2.1))
+    told = []
+    for lossless in (True, False):
+        built, collected, registry = await pipeline(config({"hall": file(path)}), lossless=lossless)
+        await built.run()
+        told.append(([(event.name, event.phase) for event in collected.events], len(collected.times["hall"])))
+        dropped = {"source": "hall", "reason": "superseded"}
+        assert not registry.get_sample_value("sound_monitor_windows_dropped_total", dropped)
+    assert told[0] == told[1]
+    assert told[0] == ([("low", Phase.START), ("low", Phase.END)], 22)
 
 
 async def test_sources_share_batches_but_not_events(tmp_path):
