@@ -81,6 +81,9 @@ async def test_what_another_sites_page_can_send_is_refused(site, url, client, he
         '{"source": 3, "event": null, "on": true}',
         '{"source": "kitchen", "event": null, "on": true, "more": 1}',
         "\xff",
+        "[" * 1000,
+        '{"source": "\\ud800", "event": null, "on": true}',
+        '{"source": "kitchen", "event": "\\ud800", "on": true}',
     ],
 )
 async def test_what_makes_no_sense_is_one_line(site, url, client, body):
@@ -88,6 +91,15 @@ async def test_what_makes_no_sense_is_one_line(site, url, client, body):
     async with client.post(f"{url}/switch", data=body.encode("latin-1"), headers=headers) as response:
         assert response.status == 400
         assert len((await response.text()).splitlines()) == 1
+    assert site.switched == []
+
+
+@pytest.mark.parametrize("charset", [b"nope", b"\xff", b"hex"])
+async def test_an_encoding_that_there_is_not_is_one_line(site, url, charset):
+    head = b"POST /switch HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n"
+    answer = await exchange(url, head + b"Content-Type: application/json; charset=" + charset + b"\r\n\r\n{}")
+    assert status_of(answer) == 400
+    assert len(answer.partition(b"\r\n\r\n")[2].splitlines()) == 1
     assert site.switched == []
 
 

@@ -36,8 +36,10 @@ class SwitchRoute:
                 source, event, on = _asked(await request.json())
         except TimeoutError:
             raise web.HTTPRequestTimeout(text="The request's body didn't come.\n") from None
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        except (ValueError, LookupError, RecursionError) as error:
+            # It may quote bytes of a header that are no UTF-8.
+            text = f"{error}\n".encode(errors="backslashreplace").decode()
+            raise web.HTTPBadRequest(text=text) from None
         try:
             await self._enable(source, event, on)
         except MonitorError as error:
@@ -62,5 +64,6 @@ def _refuse_other_sites(request: web.Request) -> None:
 def _asked(body: object) -> tuple[str, str | None, bool]:
     match body:
         case {"source": str(source), "event": str() | None as event, "on": bool(on), **more} if not more:
+            f"{source}{event}".encode()  # JSON can have half a surrogate pair, which no answer can quote
             return source, event, on
     raise ValueError(f"is not {json.dumps({'source': 'kitchen', 'event': 'dog_bark', 'on': True})}")
