@@ -219,6 +219,15 @@ class TestWatching:
             clock.now += INTERVAL_SECONDS
             assert await watcher.next() == b""
 
+    async def test_of_a_source_that_is_gone_or_never_was_nothing_is_kept(self, spectrograms, clock):
+        with spectrograms.watch(["removed"]):
+            spectrograms.heard(*blocks(sine(1000, -40.0), [], "removed"))
+        clock.now += 10.0
+        for number in range(100):
+            with spectrograms.watch([f"nowhere_{number}"]):
+                pass
+        assert not spectrograms._watched
+
     async def test_sound_that_comes_faster_than_it_is_drawn_is_not_kept(self, spectrograms, clock):
         with spectrograms.watch(["kitchen"]) as watcher:
             for block in blocks(sine(1000, -40.0, 60.0), [2400] * 1200):

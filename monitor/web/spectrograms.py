@@ -37,6 +37,11 @@ class _Watched:
     made: int = 0
     """Slices so far, those that aren't kept any more included."""
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether any sound has come."""
+        return bool(self.blocks) or self.spectrograph is not None
+
     def advance(self, name: str, blocks: list[AudioBlock]) -> list[bytes]:
         """Make the slices of what has been heard; runs in a thread."""
         made = []
@@ -74,10 +79,15 @@ class Spectrograms:
         watched = self._watched.get(block.source)
         if watched is None:
             return
-        if not watched.pages and self._clock() - watched.left_at > _LINGERING_SECONDS:
+        if self._is_over(watched):
             del self._watched[block.source]
         else:
             watched.blocks.append(block)
+
+    def _is_over(self, watched: _Watched) -> bool:
+        return not watched.pages and (
+            not watched.has_heard or self._clock() - watched.left_at > _LINGERING_SECONDS
+        )
 
     @contextmanager
     def watch(self, sources: Iterable[str]) -> Iterator[Watcher]:
@@ -96,6 +106,9 @@ class Spectrograms:
             for each in taken.values():
                 each.pages -= 1
                 each.left_at = self._clock()
+            # Those that are heard no more too: a source that a reload removed, a name that none has.
+            for name in [name for name, each in self._watched.items() if self._is_over(each)]:
+                del self._watched[name]
 
     async def advance(self) -> None:
         """Make the slices that are due; all who ask within the interval share them."""
