@@ -96,13 +96,17 @@ class Lines(Outlet):
         self._config = config
         self._nearest = nearest
         self._embeddings: dict[str, FloatArray] = {}
+        self._online: dict[str, bool] = {}
 
     async def deliver(self, event: Event) -> None:
         """Print what an outlet would be told."""
         _print({"source": event.source, "event": event_fields(event)})
 
     def source_changed(self, source: str, online: bool) -> None:
-        """Print whether the source is there."""
+        """Print a change; every failed attempt to open a source comes here too."""
+        if self._online.get(source) is online:
+            return
+        self._online[source] = online
         _print({"source": source, "online": online})
 
     def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:

@@ -103,6 +103,15 @@ def test_scripts_get_a_line_for_every_window_and_event(capsys):
     assert told == {"source": "hall", "event": event_fields(an_event(1))}
 
 
+def test_scripts_get_a_line_for_a_source_only_when_it_changes(capsys):
+    config, _, nearest = built(sounds(2, 3))
+    lines = Lines(config, nearest)
+    for online in (False, False, True, True, False, False, True):
+        lines.source_changed("hall", online)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told == [{"source": "hall", "online": online} for online in (False, True, False, True)]
+
+
 def test_listen_tells_a_script_what_a_source_brings_until_it_ends(tmp_path):
     rng = np.random.default_rng(1)
     samples = 0.1 * rng.standard_normal(4 * RATE_HZ, np.float32)
