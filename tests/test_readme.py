@@ -17,6 +17,7 @@ from daemon import subscriber
 from monitor.cli import _parser
 from monitor.config import Config, MqttConfig
 from monitor.config_file import load_config
+from monitor.daemon import _NEEDS_RESTART
 from monitor.sinks.discovery import discovery
 from monitor.sinks.messages import Topics
 
@@ -50,6 +51,11 @@ def test_every_command_of_the_table_exists_and_none_is_missing():
     )
     listed = set(re.findall(r"^\| `sound-monitor (\w+)", README, re.MULTILINE))
     assert listed == commands
+
+
+def test_what_waits_for_a_restart_is_named():
+    (named,) = re.findall(r"Changes to ([^.]+)\swait\sfor\sa\srestart", README)
+    assert set(re.findall(r"`(\w+)`", named)) == set(_NEEDS_RESTART)
 
 
 def test_the_configurations_shown_are_valid(tmp_path):
