@@ -104,8 +104,12 @@ class ActivityMachine:
         return self._while_inactive(time, score)
 
     def end(self, time: float, reason: Reason) -> Ended | None:
-        """End what is active now, for a reason outside the scores, and begin anew."""
-        ended = self._ended(max(time, self._started_at), reason) if self.active else None
+        """End what is active now, for a reason outside the scores, and begin anew.
+
+        `time` may lie before the start, which came with a window that was filled up with silence: the sound
+        was shorter than it, and its dates will be put right.
+        """
+        ended = self._ended(time, reason) if self.active else None
         self._state = _State.IDLE
         return ended
 

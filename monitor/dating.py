@@ -69,7 +69,15 @@ class Dater:
     A level is that of the newest hop alone: its events began and ended when they were told.
     """
 
-    __slots__ = ("_by_scores", "_cooldown_seconds", "_free_from", "_level", "_started_at", "_window_seconds")
+    __slots__ = (
+        "_by_scores",
+        "_cooldown_seconds",
+        "_free_from",
+        "_level",
+        "_most_windows",
+        "_started_at",
+        "_window_seconds",
+    )
 
     def __init__(self, config: Config, event: str, on_threshold: float | None = None) -> None:
         rules = config.events[event]
@@ -77,6 +85,7 @@ class Dater:
         self._level = _OF_THRESHOLD * (rules.on_threshold if on_threshold is None else on_threshold)
         self._cooldown_seconds = rules.cooldown_seconds
         self._window_seconds = config.windows.window_seconds
+        self._most_windows = past_windows(config.windows.hop_seconds)
         self._started_at: float | None = None
         self._free_from = -np.inf
 
@@ -106,7 +115,11 @@ class Dater:
         self._started_at, self._free_from = None, -np.inf
 
     def _onset(self, end_times: Times, scores: FloatArray, told: float) -> float:
-        """Find the last rise through the level up to `told`; without one, the sound was always there."""
+        """Find the last rise through the level up to `told`; without one, the sound was always there.
+
+        Fewer windows than the past holds are all that there were: a sound in the first was there from its
+        beginning, as far as anyone can tell.
+        """
         furthest = told - _FURTHEST_WINDOWS * self._window_seconds
         near = (end_times >= furthest) & (end_times <= told + _SLACK_SECONDS)
         end_times, above = end_times[near], scores[near] >= self._level
@@ -116,7 +129,8 @@ class Dater:
         last = int(np.flatnonzero(above)[-1])
         below = np.flatnonzero(~above[:last])
         if not len(below):
-            return float(end_times[0]) - lead
+            first_of_all = near[0] and len(near) < self._most_windows
+            return float(end_times[0]) - (self._window_seconds if first_of_all else lead)
         return self._crossing(end_times, scores[near], int(below[-1])) - lead
 
     def _offset(self, end_times: Times, scores: FloatArray, told: float) -> float:

@@ -59,7 +59,7 @@ class Listener:
         self._ended = False
         self._delivered = False
         self._problem: str | None = None
-        self._last_audio_at: float | None = None
+        self.last_audio_at: float | None = None
         self._last_score_at: float | None = None
         self._level_dbfs: float | None = None
         self._overflows = 0
@@ -124,7 +124,7 @@ class Listener:
         await self._changed(self.name, False)
 
     def _heard(self, block: AudioBlock, source: Source) -> None:
-        self._last_audio_at = block.start_time + len(block.samples) / block.rate_hz
+        self.last_audio_at = block.start_time + len(block.samples) / block.rate_hz
         self._audio_progress = time.monotonic()
         if source.problem != self._problem:
             self._set_problem(source.problem)
@@ -199,7 +199,7 @@ class Listener:
             name=self.name,
             state=state,
             problem=self._problem,
-            last_audio_at=self._last_audio_at,
+            last_audio_at=self.last_audio_at,
             last_score_at=self._last_score_at,
             level_dbfs=self._level_dbfs,
             overflows=self._overflows,

@@ -191,7 +191,9 @@ class Pipeline:
             if name in self._gates:
                 self._gates[name].forget()
             async with self._swapping:
-                await self._deliver_all(self._detectors[name].end_all(None, Reason.SOURCE_LOST))
+                # A window that was filled up with silence ends later than the sound.
+                until = self._listeners[name].last_audio_at
+                await self._deliver_all(self._detectors[name].end_all(until, Reason.SOURCE_LOST))
         self._outlet.source_changed(name, online)
 
     async def _silence(self, names: Sequence[str], reason: Reason) -> None:

@@ -50,6 +50,11 @@ def test_a_sound_that_was_always_there_is_dated_two_windows_back_at_most():
     assert change.started_at == 60.0 - 2 * WINDOW - WINDOW / 8
 
 
+def test_a_sound_in_the_first_window_of_all_was_there_from_its_beginning():
+    change = dater().date(Started(10.5, 0.6), ENDS[:2], scores(0.9, 0.9))
+    assert change.started_at == ENDS[0] - WINDOW
+
+
 def test_a_score_that_was_never_at_half_the_threshold_is_dated_by_the_decision():
     change = dater().date(Started(11.0, 0.6), ENDS[:3], scores(0.1, 0.1, 0.1))
     assert change.started_at == 11.0 - WINDOW / 8

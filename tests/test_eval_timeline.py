@@ -21,7 +21,7 @@ async def heard(made, files):
     return recorder.heard(files)
 
 
-SCENE = (None, 2), (500, 2), (None, 2), (2000, 0.6), (None, 1.2), (2000, 3), (500, 2)
+SCENE = (None, 2), (500, 2), (None, 2), (2000, 0.6), (None, 1.2), (2000, 3), (500, 2), (None, 2)
 
 
 def smoothed(**more):

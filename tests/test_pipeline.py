@@ -9,6 +9,7 @@ from tones import ToneEncoder, write_scene
 
 from monitor.batching import Batcher
 from monitor.errors import EncoderError, SourceError
+from monitor.sources.file import Recording
 from monitor.types import Phase
 
 
@@ -54,6 +55,17 @@ async def test_a_file_that_is_not_paced_waits_for_the_scoring_in_a_daemon_too(tm
         assert not registry.get_sample_value("sound_monitor_windows_dropped_total", dropped)
     assert told[0] == told[1]
     assert told[0] == ([("low", Phase.START), ("low", Phase.END)], 22)
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.0, 1.9, 3.1])
+async def test_a_sound_that_fills_its_recording_is_told_from_its_beginning_to_its_end(seconds, tmp_path):
+    path = write_scene(tmp_path / "a.wav", (500, seconds))
+    anchored = partial(Recording, anchor=0.0)
+    built, collected, _ = await pipeline(config({"hall": file(path)}), lossless=True, open_source=anchored)
+    await built.run()
+    began, ended = collected.events
+    assert began.started_at == pytest.approx(0.0, abs=1e-6)
+    assert ended.ended_at == pytest.approx(seconds, abs=1e-3)
 
 
 async def test_sources_share_batches_but_not_events(tmp_path):
