@@ -73,7 +73,7 @@ async def closed(writer):
 
 
 async def bangs(port, closing):
-    """Deliver two seconds of near silence and two of noise in turns, in real time; connect again when lost."""
+    """Deliver near silence and noise in turns, 2 s each, in real time; connect again when lost."""
     rng = np.random.default_rng(0)
     block = 0.1
     while True:
