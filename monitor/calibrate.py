@@ -19,7 +19,7 @@ from rich.table import Table
 
 from monitor.config import Config, EventConfig
 from monitor.errors import SinkError, SourceError
-from monitor.evaluate import hear
+from monitor.evaluate import ends_of, hear
 from monitor.evaluation.alerts import Tally
 from monitor.evaluation.figures import tally_at
 from monitor.evaluation.manifest import parse_mapping, read_manifest
@@ -91,6 +91,8 @@ async def calibrate(config: Config, options: Options, scorer: Scorer | None = No
         )
     mapping = parse_mapping(options.mapping, config.events)
     manifest = read_manifest(options.positives, config.events, mapping) if options.positives else None
+    if manifest is not None:
+        await ends_of(manifest)  # before an hour of listening
     scorer = scorer or Scorer()
     try:
         if options.recordings:

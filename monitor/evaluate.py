@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
 from rich.console import Console, Group
 from rich.progress import track
 
 from monitor.classify import cover
 from monitor.config import Config
-from monitor.errors import ConfigError, SourceError
+from monitor.errors import ConfigError
 from monitor.evaluation.clips import ClipFigures, judge_clips
 from monitor.evaluation.figures import Heard, evaluate_timelines
-from monitor.evaluation.manifest import Manifest, parse_mapping, read_manifest
+from monitor.evaluation.manifest import Manifest, parse_mapping, read_manifest, refuse_rows
 from monitor.evaluation.plot import check_out, plot_confusion, plot_evaluation
 from monitor.evaluation.report import (
     alert_report,
@@ -32,6 +31,7 @@ from monitor.evaluation.sed import library
 from monitor.evaluation.timeline import Recorder
 from monitor.replay import replay
 from monitor.scoring import Scorer
+from monitor.sources.file import duration_seconds
 
 _WIDEST_COLUMNS = 1000
 
@@ -47,37 +47,38 @@ class Options:
     plot: Path | None = None
 
 
+async def ends_of(manifest: Manifest) -> dict[Path, float]:
+    """Return the length of each recording in seconds; raises ConfigError for labels that lie behind it."""
+    ends = {file: await asyncio.to_thread(duration_seconds, file) for file in manifest.recordings}
+    refuse_rows(
+        manifest.path,
+        [
+            f"{each.where}: onset {each.onset:g} is behind the end of {file.name!r} at {ends[file]:.3f} s"
+            for file, found in manifest.recordings.items()
+            for each in found
+            if each.onset >= ends[file]
+        ],
+    )
+    return ends
+
+
 async def hear(config: Config, manifest: Manifest, scorer: Scorer) -> dict[Path, Heard]:
     """Run the recordings through the pipeline, lossless, and put what was heard beside the truth."""
     files = list(manifest.recordings)
     recorder = Recorder(list(config.events))
-    durations = {file: await asyncio.to_thread(_duration_seconds, file) for file in files}
+    ends = await ends_of(manifest)
     await replay(config, files, recorder, scorer)
     heard = {}
     for file, (timeline, alerts) in recorder.heard(files).items():
-        duration = max(durations[file], *timeline.end_times[-1:].tolist())
         known, other = [], []
         for each in manifest.recordings[file]:
-            if each.onset >= duration:
-                raise ConfigError(
-                    f"{file}: an onset of {each.onset:g} s lies behind its end at {duration:.3f} s; "
-                    "mend the manifest"
-                )
-            span = each.onset, min(each.offset, duration)
+            span = each.onset, min(each.offset, ends[file])
             if each.event is None:
                 other.append(span)
             else:
                 known.append((each.event, span))
-        heard[file] = Heard(timeline, alerts, duration, known, other)
+        heard[file] = Heard(timeline, alerts, ends[file], known, other)
     return heard
-
-
-def _duration_seconds(file: Path) -> float:
-    try:
-        return float(soundfile.info(file).duration)
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        raise SourceError(f"{str(file)!r} is no WAV, FLAC, OGG or MP3 that can be read: {reason}") from None
 
 
 async def tell_clips_apart(config: Config, manifest: Manifest, scorer: Scorer) -> ClipFigures:

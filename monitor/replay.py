@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-import soundfile
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,12 +24,11 @@ from monitor.pipeline import Outlet, Pipeline
 from monitor.recorder import kind_of, recording
 from monitor.scoring import Scorer
 from monitor.sinks.messages import event_fields
-from monitor.sources.file import Decoder, Recording
+from monitor.sources.file import Recording, duration_seconds
 from monitor.types import Activity, Event, FloatArray, Scores, Source, Window
 
 # Files that are open together: enough to fill batches, few enough for any limit of file handles.
 _TOGETHER = 16
-_ANY_RATE_HZ = 48_000
 
 
 class Observer(Protocol):
@@ -87,14 +85,6 @@ def slugs(files: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _duration_seconds(file: Path) -> float:
-    """Length that the file says; 0 where it can't be read, which the replay itself reports."""
-    try:
-        return float(soundfile.info(file).duration)
-    except (soundfile.LibsndfileError, OSError):
-        return 0.0
-
-
 async def replay(
     config: Config, files: Sequence[Path], observer: Observer, scorer: Scorer, keeper: Outlet | None = None
 ) -> None:
@@ -117,7 +107,7 @@ async def replay(
     with Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task("replaying", total=sum(map(_duration_seconds, files)) or None)
+        task = progress.add_task("replaying", total=sum(map(duration_seconds, files)))
         for first in range(0, len(named), _TOGETHER):
             group = dict(named[first : first + _TOGETHER])
             relay = _Relay(
@@ -167,7 +157,7 @@ async def print_replay(
     """Do what the command says; raises HistoryError where the disk can't keep up with `history`."""
     for file in files:
         # A slip in a name costs neither the table of another day nor the minutes before its turn.
-        (await asyncio.to_thread(Decoder, file, _ANY_RATE_HZ, 1.0)).close()
+        await asyncio.to_thread(duration_seconds, file)
     async with AsyncExitStack() as stack:
         table = None
         if scores is not None:

@@ -14,7 +14,7 @@ from tones import RATE_HZ, ToneEncoder, write_scene
 
 from monitor.calibrate import Options, calibrate, conclusions
 from monitor.config_file import load_config
-from monitor.errors import SinkError, SourceError
+from monitor.errors import ConfigError, SinkError, SourceError
 from monitor.evaluation.thresholds import check_by_halves, count_alerts, propose
 from monitor.evaluation.timeline import Timeline, local_peaks
 from monitor.scoring import Scorer
@@ -239,6 +239,13 @@ async def test_a_script_gets_the_thresholds_with_what_is_expected_of_them(hall, 
     assert told["written"] == str(out)
     assert told["check"]["false"] >= 0
     assert told["says"][0].startswith("Expected in all: ")
+
+
+async def test_labels_behind_a_recordings_end_are_told_before_the_listening(hall, positives, base, tmp_path):
+    positives.write_text("path,label,onset,offset\nloud.wav,low,40,41\n")
+    options = Options(tmp_path / "thresholds.yaml", 24.0, [hall], positives=positives)
+    with pytest.raises(ConfigError, match=r"positives.csv:2: onset 40 is behind the end of 'loud.wav' at 20"):
+        await calibrate(load_config(base), options, Scorer(lambda _: pytest.fail("a model was loaded")))
 
 
 async def test_a_recording_that_is_named_twice_is_heard_once(hall, base, tmp_path):

@@ -198,10 +198,26 @@ async def test_a_confusion_of_labelled_stretches_is_refused(scenes):
         await printed(Options(scenes, confusion=True))
 
 
-async def test_a_label_behind_the_recordings_end_is_told(scenes):
-    scenes.write_text("path,label,onset,offset\none.wav,low,600,601\n")
-    with pytest.raises(ConfigError, match=r"one.wav: an onset of 600 s lies behind its end at 24.000 s"):
-        await printed(Options(scenes))
+async def test_labels_behind_a_recordings_end_are_told_with_their_lines_before_anything_is_run(scenes):
+    def not_yet(_):
+        pytest.fail("a model was loaded")
+
+    scenes.write_text("path,label,onset,offset\none.wav,cow,24,25\none.wav,low,6,9\none.wav,low,600,601\n")
+    with pytest.raises(ConfigError) as error:
+        await evaluate(MADE, Options(scenes), Scorer(not_yet))
+    assert error.value.lines == (
+        f"{scenes}:2: onset 24 is behind the end of 'one.wav' at 24.000 s",
+        f"{scenes}:4: onset 600 is behind the end of 'one.wav' at 24.000 s",
+    )
+
+
+async def test_a_recording_lasts_as_long_as_it_is_though_its_last_window_is_filled_up(tmp_path):
+    write_scene(tmp_path / "short.wav", (500, 0.3))
+    write_scene(tmp_path / "long.wav", (None, 2.1))
+    (tmp_path / "labels.csv").write_text("path,label,onset,offset\nshort.wav,low,0,9\nlong.wav,,,\n")
+    figures = json.loads(await printed(Options(tmp_path / "labels.csv", json=True)))
+    assert figures["hours"] == pytest.approx(2.4 / 3600)
+    assert (figures["events"]["low"]["right"], figures["events"]["low"]["psds1"]) == (1, pytest.approx(1.0))
 
 
 async def test_without_the_extra_the_line_to_install_it_is_told_before_anything_is_run(scenes, monkeypatch):

@@ -29,6 +29,10 @@ def test_a_recording_shorter_than_a_window_is_one_frame():
     assert frame_edges(np.zeros(0), 2.0, 0.7).tolist() == [0.0, 0.7]
 
 
+def test_the_last_frame_ends_with_the_recording_though_its_window_reaches_further():
+    assert frame_edges(np.array([2.0, 2.5]), 2.0, 2.1).tolist() == [0.0, 1.25, 2.1]
+
+
 def test_frames_that_an_occurrence_touches_are_true_so_that_no_short_one_is_lost():
     edges = np.array([0.0, 1.0, 2.0, 3.0])
     assert frame_truth(edges, [(1.2, 1.3)]).tolist() == [False, True, False]

@@ -20,7 +20,7 @@ def frame_edges(end_times: Times, window_seconds: float, duration: float) -> Tim
     """
     middles = end_times - window_seconds / 2
     between = (middles[1:] + middles[:-1]) / 2
-    return np.concatenate(([0.0], between, [max(duration, *end_times[-1:], 1e-3)]))
+    return np.concatenate(([0.0], between, [max(duration, *between[-1:], 1e-3)]))
 
 
 def frame_truth(edges: Times, occurrences: Sequence[Span]) -> NDArray[np.bool_]:

@@ -7,8 +7,8 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monitor.errors import ConfigError
@@ -34,12 +34,16 @@ class Occurrence:
     """Seconds from the recording's beginning."""
     offset: float
     """Seconds; infinite where the label holds for the whole recording."""
+    where: str = field(default="", compare=False)
+    """The row, as file:line, for errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The truth about some recordings."""
 
+    path: Path
+    """The table itself."""
     recordings: Mapping[Path, tuple[Occurrence, ...]]
     """In the table's order; an empty tuple for a recording without any labelled sound."""
     whole: bool
@@ -93,11 +97,8 @@ def read_manifest(path: Path, events: Collection[str], mapping: Mapping[str, str
             continue
         first[math.isinf(occurrence.offset)] = first[math.isinf(occurrence.offset)] or where
         unknown.update([label] if occurrence.event is None else [])
-        found.append(occurrence)
-    if findings:
-        more = len(findings) - _MAX_FINDINGS
-        rest = [f"{path}: and {more} more rows that can't be used"] if more > 0 else []
-        raise ConfigError(*findings[:_MAX_FINDINGS], *rest)
+        found.append(replace(occurrence, where=where))
+    refuse_rows(path, findings)
     if not recordings:
         raise ConfigError(f"{path}: names no recording; add rows of path,label,onset,offset")
     if first[True] and first[False]:
@@ -112,10 +113,19 @@ def read_manifest(path: Path, events: Collection[str], mapping: Mapping[str, str
             "configuration; name the events so, or give --map LABEL=EVENT"
         )
     return Manifest(
+        path,
         {file: tuple(sorted(found, key=lambda each: each.onset)) for file, found in recordings.items()},
         whole=bool(first[True]),
         unknown_labels=dict(sorted(unknown.items())),
     )
+
+
+def refuse_rows(path: Path, findings: Sequence[str]) -> None:
+    """Raise a ConfigError with the first of these lines, if there are any."""
+    if findings:
+        more = len(findings) - _MAX_FINDINGS
+        rest = [f"{path}: and {more} more rows that can't be used"] if more > 0 else []
+        raise ConfigError(*findings[:_MAX_FINDINGS], *rest)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

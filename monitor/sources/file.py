@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import stat
 import sys
@@ -31,42 +32,54 @@ _CUT_WAV = re.compile(r"^data : (?P<said>\d+) \(should be (?P<there>\d+)\)", re.
 _STREAMED_BYTES = 0x7FFF_0000
 
 
+def _opened(path: Path) -> soundfile.SoundFile:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _error(path, f"can't be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise _error(path, "is not a file")
+    if not status.st_size:
+        raise _error(path, "is empty")
+    try:
+        # As bytes: soundfile can't write every name that a file may have as text.
+        file = soundfile.SoundFile(os.fsencode(path))
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".") or "unknown"
+        raise _error(path, f"is no WAV, FLAC, OGG or MP3 that can be read: {reason}") from None
+    refusal = None
+    if not file.frames:
+        refusal = "holds no sound"
+    elif file.samplerate not in _RATES_HZ:
+        refusal = f"has a sample rate of {file.samplerate} Hz; convert it to 48000 Hz"
+    elif file.channels > _MAX_CHANNELS:
+        refusal = f"has {file.channels} channels; convert it to one"
+    if refusal is not None:
+        file.close()
+        raise _error(path, refusal)
+    return file
+
+
+def _error(path: Path, text: str) -> SourceError:
+    return SourceError(f"{str(path)!r} {text}")
+
+
+def duration_seconds(path: Path) -> float:
+    """Return the length that a sound file states; raises SourceError where it can't be used."""
+    with _opened(path) as file:
+        return float(file.frames / file.samplerate)
+
+
 class Decoder:
     """Reads a sound file block by block as mono at rate_hz; blocking, for use in threads."""
 
     def __init__(self, path: Path, rate_hz: int, block_seconds: float) -> None:
         self._path = path
-        self._file = self._open()
+        self._file = _opened(path)
         self._lock = threading.Lock()
         self._resampler = Resampler(self._file.samplerate, rate_hz)
         self._block_frames = max(1, round(block_seconds * self._file.samplerate))
         self._read_frames = 0
-
-    def _open(self) -> soundfile.SoundFile:
-        try:
-            status = self._path.stat()
-        except OSError as error:
-            raise self._error(f"can't be read: {error.strerror}") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise self._error("is not a file")
-        if not status.st_size:
-            raise self._error("is empty")
-        try:
-            file = soundfile.SoundFile(self._path)
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.rstrip(".") or "unknown"
-            raise self._error(f"is no WAV, FLAC, OGG or MP3 that can be read: {reason}") from None
-        refusal = None
-        if not file.frames:
-            refusal = "holds no sound"
-        elif file.samplerate not in _RATES_HZ:
-            refusal = f"has a sample rate of {file.samplerate} Hz; convert it to 48000 Hz"
-        elif file.channels > _MAX_CHANNELS:
-            refusal = f"has {file.channels} channels; convert it to one"
-        if refusal is not None:
-            file.close()
-            raise self._error(refusal)
-        return file
 
     def read(self) -> tuple[FloatArray, bool]:
         """Return the next samples, and whether the file has ended with them; then it starts again.
@@ -78,7 +91,7 @@ class Decoder:
             try:
                 frames = self._file.read(self._block_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
-                raise self._error(f"is damaged after {self._read_seconds:.1f} s; replace it") from None
+                raise _error(self._path, f"is damaged after {self._read_seconds:.1f} s; replace it") from None
             if len(frames):
                 self._read_frames += len(frames)
                 return self._resampler.process(downmix(sanitised(frames))), False
@@ -102,14 +115,13 @@ class Decoder:
                 whole = whole * said // there
         if self._read_frames < whole:
             read, said = self._read_seconds, whole / self._file.samplerate
-            raise self._error(f"ends after {read:.1f} s of {said:.1f} s: cut off or damaged; replace it")
+            raise _error(
+                self._path, f"ends after {read:.1f} s of {said:.1f} s: cut off or damaged; replace it"
+            )
 
     @property
     def _read_seconds(self) -> float:
         return self._read_frames / float(self._file.samplerate)
-
-    def _error(self, text: str) -> SourceError:
-        return SourceError(f"{str(self._path)!r} {text}")
 
 
 class Recording:
