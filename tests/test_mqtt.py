@@ -45,7 +45,7 @@ async def test_an_occurrence_is_told_as_events_and_as_state(broker: Mosquitto, o
         Receiver(broker) as receiver,
         running(MqttSink(config_for(broker, version=version), outbox, **FAST)) as sink,
     ):
-        sink.set_state("hall", "dog_bark", False, {"threshold": 0.5})
+        sink.set_state("hall", "dog_bark", False)
         sink.set_source_status("hall", True)
         await until(lambda: receiver.last("status") == "online")
         assert receiver.last("hall/status") == "online"
@@ -104,13 +104,14 @@ async def test_a_late_subscriber_finds_states_as_they_are_and_no_events(broker: 
 
 
 async def test_what_is_forgotten_goes_from_the_broker(broker: Mosquitto, outbox: Outbox):
+    topics = Topics("sound-monitor")
     async with running(MqttSink(config_for(broker), outbox, **FAST)) as sink:
         for source in ("hall", "hall_2"):
             sink.set_source_status(source, True)
             for name in ("dog_bark", "dog"):
-                sink.set_state(source, name, False, {})
+                sink.set_state(source, name, False)
+                sink.retain(topics.attributes(source, name), b"{}")
         await until(lambda: not sink.retained.untold and sink.connected)
-        topics = Topics("sound-monitor")
         sink.retain_only(topics.retained([("hall", None), ("hall", "dog_bark")]))
         await until(lambda: "hall_2/status', ... (0 bytes)" in broker.log)
     assert set(await retained(broker)) == {
@@ -135,12 +136,12 @@ async def test_states_are_told_before_the_monitor_is_called_online(broker: Mosqu
     )
     sink = MqttSink(config_for(broker), outbox, **FAST)
     for number in range(100):
-        sink.set_state("hall", f"event_{number}", False, {})
+        sink.set_state("hall", f"event_{number}", False)
     sink.set_state("hall", "dog_bark", False)
     async with Receiver(broker) as receiver, running(sink):
         await until(lambda: receiver.last("status") == "online")
         topics = [topic for topic, _, _ in receiver.messages]
-        assert len(topics) == 1 + 201 + 1
+        assert len(topics) == 1 + 101 + 1
         assert topics[-1] == "sound-monitor/status"
         assert receiver.last("hall/dog_bark/state") == "OFF"
 

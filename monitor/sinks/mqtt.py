@@ -90,12 +90,8 @@ class MqttSink:
         self.retain(self._topics.state(event.source, event.name), messages.state_payload(event))
         self._wake.set()
 
-    def set_state(
-        self, source: str, event: str, on: bool, attributes: Mapping[str, object] | None = None
-    ) -> None:
+    def set_state(self, source: str, event: str, on: bool) -> None:
         """Tell whether an event lasts, where no event of the outbox tells it (at the start: not)."""
-        if attributes is not None:
-            self.retain(self._topics.attributes(source, event), messages.to_json(attributes))
         self.retain(self._topics.state(source, event), messages.ON if on else messages.OFF)
 
     def set_source_status(self, source: str, online: bool) -> None:
