@@ -91,10 +91,15 @@ class Form:
         return handler(schema) | {"pattern": f"^({self.pattern})$"}
 
 
+def plain_name(text: str) -> str:
+    """Write a text as the name of a source or an event: `Door Bell` becomes `door_bell`; may be empty."""
+    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", ascii_only).strip("_")[:64].rstrip("_")
+
+
 def _slug(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_]{1,64}", value):
-        ascii_only = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode().lower()
-        proposal = re.sub(r"[^a-z0-9]+", "_", ascii_only).strip("_")[:64].rstrip("_")
+        proposal = plain_name(value)
         remedy = f"; write {proposal}" if proposal else ""
         raise finding(f"is not a plain name (a-z, 0-9 and _, at most 64){remedy}")
     return value

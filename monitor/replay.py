@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor.config import Config, FileSource, HistoryConfig, SourceConfig
 from monitor.errors import SinkError
+from monitor.fields import plain_name
 from monitor.history.values import HistoryError, Kind
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
@@ -77,7 +77,7 @@ def slugs(files: Sequence[Path]) -> dict[str, Path]:
     """Name each file by a slug made of its stem, numbered where two would be the same."""
     named: dict[str, Path] = {}
     for file in files:
-        stem = re.sub(r"[^a-z0-9_]+", "_", file.stem.lower()).strip("_")[:56] or "file"
+        stem = plain_name(file.stem)[:56].rstrip("_") or "file"
         slug, number = stem, 2
         while slug in named:
             slug, number = f"{stem}_{number}", number + 1

@@ -3,9 +3,11 @@
 import math
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from monitor.errors import ConfigError
-from monitor.evaluation.manifest import Occurrence, parse_mapping, read_manifest, slug
+from monitor.evaluation.manifest import Occurrence, parse_mapping, read_manifest
+from monitor.fields import Slug
 
 EVENTS = ("dog_bark", "door_knock")
 
@@ -154,5 +156,16 @@ def test_mappings_are_read_as_typed():
         parse_mapping(["dog=cow"], EVENTS)
 
 
-def test_slugs_are_lower_case_words():
-    assert slug("Door  Knock (wood)") == "door_knock_wood"
+@pytest.mark.parametrize(
+    ("label", "event"),
+    [
+        ("Door  Knock (wood)", "door_knock_wood"),
+        ("Türklingel", "turklingel"),
+        ("x" * 63 + " y", "x" * 63),
+    ],
+)
+def test_a_label_is_the_event_whose_name_the_configuration_would_propose_for_it(folder, label, event):
+    with pytest.raises(ValidationError, match=f"; write {event} "):
+        TypeAdapter(Slug).validate_python(label)
+    manifest = read_manifest(write(folder, f"path,label\na.wav,{label}\n"), [event])
+    assert manifest.events() == [event]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monitor.errors import ConfigError
+from monitor.fields import plain_name
 from monitor.redact import one_line
 
 _REQUIRED = ("path", "label")
@@ -56,11 +56,6 @@ class Manifest:
         return sorted({each.event for found in self.recordings.values() for each in found if each.event})
 
 
-def slug(label: str) -> str:
-    """Write a label as the name of an event: `Door knock` becomes `door_knock`."""
-    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
-
-
 def parse_mapping(pairs: Collection[str], events: Collection[str]) -> dict[str, str]:
     """Read `label=event` pairs as they are typed; raises ConfigError."""
     mapping = {}
@@ -77,8 +72,8 @@ def parse_mapping(pairs: Collection[str], events: Collection[str]) -> dict[str, 
 def read_manifest(path: Path, events: Collection[str], mapping: Mapping[str, str] | None = None) -> Manifest:
     """Read a CSV (or .tsv) with columns path, label and, but for whole clips, onset and offset in seconds.
 
-    Paths are relative to the manifest. A label is the event of the same slug, or what `mapping` says, or what
-    a column `event` names. A row without a label is a recording, or part of one, without labelled sounds.
+    Paths are relative to the manifest. A label is the event whose plain name it has, or what `mapping`
+    says, or a column `event`. A row without a label is a recording, or part of one, without labelled sounds.
     Raises ConfigError with a line for every bad row.
     """
     known = frozenset(events)
@@ -176,7 +171,7 @@ def _parse(
     if named and named not in events:
         msg = f"event {named!r} is not in the configuration"
         raise ValueError(msg)
-    event = named or mapping.get(label) or slug(label)
+    event = named or mapping.get(label) or plain_name(label)
     return file, label or named, Occurrence(event if event in events else None, onset, offset)
 
 
