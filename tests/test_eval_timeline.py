@@ -6,7 +6,7 @@ from pipeline_kit import EVENTS, config
 from tones import ToneEncoder, write_scene
 
 from monitor.config import EventConfig
-from monitor.evaluation.timeline import Recorder, local_peaks, redecide, rule_at
+from monitor.evaluation.timeline import Recorder, decide, local_peaks, rule_at
 from monitor.replay import replay
 from monitor.scoring import Scorer
 
@@ -24,6 +24,16 @@ async def heard(made, files):
 SCENE = (None, 2), (500, 2), (None, 2), (2000, 0.6), (None, 1.2), (2000, 3), (500, 2), (None, 2)
 
 
+def decided(made, timeline):
+    """Decide anew on every event, under a configuration's own thresholds."""
+    alerts = [
+        alert
+        for name, event in made.events.items()
+        for alert in decide(made, name, timeline, event.on_threshold)
+    ]
+    return sorted(alerts, key=lambda alert: alert.decided_at)
+
+
 def smoothed(**more):
     return config({"unused": {"type": "demo"}}, smoothing={"seconds": 0.5, "fall_seconds": 0.5}, **more)
 
@@ -33,17 +43,17 @@ async def test_deciding_anew_under_the_same_settings_gives_the_alerts_of_the_pip
     made = smoothed()
     timeline, alerts = (await heard(made, [path]))[path]
     assert [alert.event for alert in alerts] == ["low", "high", "low"]
-    assert redecide(made, timeline) == alerts
+    assert decided(made, timeline) == alerts
 
 
-async def test_deciding_anew_under_other_settings_gives_what_the_pipeline_would_have(tmp_path):
+async def test_deciding_anew_under_other_rules_gives_what_the_pipeline_would_have(tmp_path):
     path = write_scene(tmp_path / "scene.wav", *SCENE)
     timeline, _ = (await heard(smoothed(), [path]))[path]
     events = {name: event | {"on_threshold": 0.8, "min_on_seconds": 0.5} for name, event in EVENTS.items()}
-    other = config({"unused": {"type": "demo"}}, events=events, smoothing={"method": "median", "seconds": 1})
+    other = smoothed(events=events)
     _, alerts = (await heard(other, [path]))[path]
     assert alerts
-    assert redecide(other, timeline) == alerts
+    assert decided(other, timeline) == alerts
 
 
 async def test_an_alert_is_decided_when_its_window_ends_after_min_on(tmp_path):
@@ -55,6 +65,15 @@ async def test_an_alert_is_decided_when_its_window_ends_after_min_on(tmp_path):
     assert alert.decided_at == first + 1.0
     assert alert.started_at == pytest.approx(2.0, abs=0.25)
     assert alert.ended_at == pytest.approx(5.0, abs=0.5)
+
+
+async def test_a_recording_is_replayed_once_however_its_path_is_written(tmp_path):
+    path = write_scene(tmp_path / "scene.wav", (None, 2))
+    (tmp_path / "link.wav").symlink_to(path)
+    (tmp_path / "sub").mkdir()
+    spellings = [tmp_path / "sub" / ".." / "scene.wav", path, tmp_path / "link.wav"]
+    found = await heard(config({"unused": {"type": "demo"}}), spellings)
+    assert [len(timeline.end_times) for timeline, _ in found.values()] == [5, 0, 0]
 
 
 async def test_a_recording_shorter_than_a_window_is_one_window(tmp_path):

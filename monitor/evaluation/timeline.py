@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 from monitor.activity import ActivityMachine, Ended, Rule, Started
 from monitor.config import Config, EventConfig
 from monitor.dating import Dater, Times, past_windows
-from monitor.detection import Detector
-from monitor.types import Activity, Event, FloatArray, Phase, Reason, Scores
+from monitor.types import Activity, Event, FloatArray, Phase, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +54,6 @@ class Timeline:
             self.raw[first:last],
             self.smooth[first:last],
         )
-
-
-def redecide(config: Config, timeline: Timeline) -> list[Alert]:
-    """Decide anew on recorded scores, under other thresholds, smoothing or rules; pure, nothing is embedded.
-
-    `config` must have the timeline's events, scoring and windows; all events are listened for.
-    """
-    events = {
-        name: event.model_copy(update={"sources": None, "schedule": None})
-        for name, event in config.events.items()
-    }
-    count = itertools.count()
-    detector = Detector(
-        timeline.source, config.model_copy(update={"events": events}), lambda: str(next(count))
-    )
-    alerts = Alerts()
-    for time, level, raw in zip(timeline.end_times, timeline.levels_dbfs, timeline.raw, strict=True):
-        start = float(time) - config.windows.window_seconds
-        for event in detector.process(Scores(timeline.source, start, float(time), float(level), raw)):
-            alerts.add(event, float(time))
-    for event in detector.end_all(None, Reason.SOURCE_LOST):
-        alerts.add(event, float(timeline.end_times[-1]))
-    return alerts.list()
 
 
 def rule_at(event: EventConfig, on_threshold: float) -> Rule:
