@@ -26,7 +26,7 @@ from monitor.evaluation.manifest import parse_mapping, read_manifest
 from monitor.evaluation.rates import Rate
 from monitor.evaluation.thresholds import Check, Proposal, check_by_halves, hours_of, propose
 from monitor.evaluation.timeline import Recorder, Timeline, Track
-from monitor.files import replace_file
+from monitor.files import each_once, replace_file
 from monitor.levels import level_dbfs_of
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
@@ -96,9 +96,9 @@ async def calibrate(config: Config, options: Options, scorer: Scorer | None = No
     scorer = scorer or Scorer()
     try:
         if options.recordings:
-            recorder = Recorder(list(config.events))
-            await replay(config, options.recordings, recorder, scorer)
-            room = [timeline for timeline, _ in recorder.heard(options.recordings).values()]
+            recorder, recordings = Recorder(list(config.events)), each_once(options.recordings)
+            await replay(config, recordings, recorder, scorer)
+            room = [timeline for timeline, _ in recorder.heard(recordings).values()]
         else:
             room = await _listen(config, (options.minutes or 60.0) * 60, scorer)
         hours = hours_of(room, config.windows.hop_seconds)

@@ -1,11 +1,20 @@
-"""Writing a file whole or not at all."""
+"""Files: written whole or not at all, and told apart though they have several names."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+
+def each_once(paths: Iterable[Path]) -> list[Path]:
+    """Leave out every path that leads to the same file as one before it."""
+    first: dict[str, Path] = {}
+    for path in paths:
+        first.setdefault(os.path.realpath(path), path)
+    return list(first.values())
 
 
 def replace_file(path: Path, text: str, mode: int = 0o600) -> None:

@@ -18,6 +18,7 @@ from monitor.encoders import load_encoder
 from monitor.errors import ConfigError, SinkError
 from monitor.examples import cut, embed, embed_unrelated, read
 from monitor.fields import Slug
+from monitor.files import each_once
 from monitor.heads import Head, prompts_of
 from monitor.prototypes import AudioPrototype, left_out, normalise
 from monitor.types import Encoder, FloatArray
@@ -88,9 +89,15 @@ def _require_plain(name: str) -> None:
 
 
 def _new_clips(options: Options, event: EventConfig | None) -> list[Path]:
-    clips = list(dict.fromkeys(clip.absolute() for clip in options.clips))
+    clips = each_once(clip.absolute() for clip in options.clips)
     known = {example.resolve() for example in event.examples} if event else set()
+    named: dict[str, Path] = {}
     for clip in clips:
+        other = named.setdefault(clip.name, clip)
+        if options.copy_to and other != clip:
+            raise ConfigError(
+                f"--copy-to: {str(other)!r} and {str(clip)!r} would be one file there; rename one of them"
+            )
         if clip.resolve() in known:
             raise ConfigError(f"--from: {str(clip)!r} is an example of {options.name} already; leave it out")
         if options.copy_to and (options.copy_to / clip.name).exists():

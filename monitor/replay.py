@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from monitor.config import Config, FileSource, HistoryConfig, SourceConfig
 from monitor.errors import SinkError
 from monitor.fields import plain_name
+from monitor.files import each_once
 from monitor.history.values import HistoryError, Kind
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
@@ -100,7 +101,7 @@ async def replay(
     }
     config = config.model_copy(update={"events": events})
     scorer.use(await scorer.prepare(config))
-    files = list(dict.fromkeys(files))
+    files = each_once(files)
     named = list(slugs(files).items())
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
     console = Console(stderr=True)

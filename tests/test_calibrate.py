@@ -249,7 +249,8 @@ async def test_labels_behind_a_recordings_end_are_told_before_the_listening(hall
 
 
 async def test_a_recording_that_is_named_twice_is_heard_once(hall, base, tmp_path):
-    options = Options(tmp_path / "thresholds.yaml", 24.0, [hall, hall], as_json=True)
+    (tmp_path / "link.wav").symlink_to(hall)
+    options = Options(tmp_path / "thresholds.yaml", 24.0, [hall, hall, tmp_path / "link.wav"], as_json=True)
     told = json.loads(await said(load_config(base), options))
     assert told["hours"] == pytest.approx(120 / 3600, rel=0.02)
 

@@ -62,6 +62,17 @@ def test_tables_separated_by_tabs_and_with_a_byte_order_mark_are_read(folder):
     assert read_manifest(path, EVENTS).events() == ["dog_bark"]
 
 
+def test_a_recording_is_one_however_its_path_is_written(folder):
+    (folder / "link.wav").symlink_to("a.wav")
+    (folder / "sub").mkdir()
+    spellings = ["sub/../a.wav", "a.wav", str(folder / "a.wav"), "link.wav"]
+    rows = [f"{path},dog_bark,{start},{start + 1}\n" for start, path in enumerate(spellings)]
+    manifest = read_manifest(write(folder, "path,label,onset,offset\n" + "".join(rows)), EVENTS)
+    (path,) = manifest.recordings
+    assert path == folder / "sub/../a.wav"
+    assert [each.onset for each in manifest.recordings[path]] == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_recordings_without_any_label_are_event_free(folder):
     manifest = read_manifest(write(folder, "path,label\na.wav,\nb.wav,\n"), EVENTS)
     assert manifest.recordings == {folder / "a.wav": (), folder / "b.wav": ()}

@@ -188,6 +188,28 @@ def test_learn_names_the_clip_that_is_unlike_the_others(house, capsys, shared):
 
 
 @pytest.mark.real
+def test_a_clip_is_learned_once_however_its_path_is_written(house, capsys):
+    (house / "link.wav").symlink_to("tune0.wav")
+    clips = [house / "tune0.wav", house / "link.wav", house / "." / ".." / house.name / "tune0.wav"]
+    code, out, _ = run(capsys, "tune", "--from", *clips, "--config", house / "house.yaml")
+    assert code == 0
+    assert "one example only" in out
+    assert load_config(house / "house.yaml").events["tune"].examples == (house / "tune0.wav",)
+
+
+def test_copies_that_would_be_one_file_are_refused_and_nothing_is_copied(house, capsys):
+    (house / "other").mkdir()
+    shutil.copy(house / "tune1.wav", house / "other" / "tune0.wav")
+    clips = house / "tune0.wav", house / "other" / "tune0.wav"
+    more = "--config", house / "house.yaml", "--copy-to", house / "kept"
+    code, out, err = run(capsys, "tune", "--from", *clips, *more)
+    assert (code, out) == (2, "")
+    first, second = map(str, clips)
+    assert err == f"--copy-to: {first!r} and {second!r} would be one file there; rename one of them\n"
+    assert not (house / "kept").exists()
+
+
+@pytest.mark.real
 def test_learn_copies_only_when_asked(house, capsys):
     folder = house / "kept"
     code, _, _ = run(

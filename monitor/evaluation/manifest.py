@@ -77,6 +77,7 @@ def read_manifest(path: Path, events: Collection[str], mapping: Mapping[str, str
     Raises ConfigError with a line for every bad row.
     """
     known = frozenset(events)
+    spelled: dict[str, Path] = {}
     recordings: dict[Path, list[Occurrence]] = {}
     unknown: Counter[str] = Counter()
     findings: list[str] = []
@@ -87,7 +88,8 @@ def read_manifest(path: Path, events: Collection[str], mapping: Mapping[str, str
         except ValueError as error:
             findings.append(f"{where}: {error}")
             continue
-        found = recordings.setdefault(file, [])
+        # However a file's name is written, it is one recording.
+        found = recordings.setdefault(spelled.setdefault(os.path.realpath(file), file), [])
         if occurrence is None:
             continue
         first[math.isinf(occurrence.offset)] = first[math.isinf(occurrence.offset)] or where
