@@ -91,13 +91,31 @@ async def tell_clips_apart(config: Config, manifest: Manifest, scorer: Scorer) -
             raise ConfigError(f"{file}: has several labels ({labels}); a clip is judged by one")
         if events:
             truth[file] = events.pop()
+    refuse_rows(
+        manifest.path,
+        [
+            f"{_row_of(manifest, file)}: {event} has no prompts, which clips are told apart by; leave it out"
+            for file, event in truth.items()
+            if not config.events[event].prompts
+        ],
+    )
+    if unlabelled := sum(not found for found in manifest.recordings.values()):
+        print(f"left out: clips without a label ({unlabelled})", file=sys.stderr)  # noqa: T201
     scorer.use(await scorer.prepare(config.model_copy(update={"scoring": "exclusive"})))
     console = Console(stderr=True)
-    scores = {}
+    scores, silent = {}, []
     for file in track(truth, "listening", console=console, disable=not console.is_terminal):
         windows = await asyncio.to_thread(list, cover(file, scorer.encoder))
-        scores[file] = (await scorer.score(windows)).values.mean(axis=0)
+        scored = await scorer.score(windows)
+        scores[file] = scored.values.mean(axis=0)
+        if not scored.embeddings.any():
+            silent.append(f"{_row_of(manifest, file)}: {file.name!r} holds nothing but silence; leave it out")
+    refuse_rows(manifest.path, silent)
     return judge_clips(list(config.events), truth, scores)
+
+
+def _row_of(manifest: Manifest, file: Path) -> str:
+    return manifest.recordings[file][0].where
 
 
 async def evaluate(config: Config, options: Options, scorer: Scorer | None = None) -> None:

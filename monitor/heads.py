@@ -149,13 +149,15 @@ class Head:
         return probabilities.astype(np.float32)
 
     def _exclusive(self, embeddings: FloatArray, prompts: tuple[Doubles, ...]) -> FloatArray:
+        scores = np.zeros((len(embeddings), len(prompts)), dtype=np.float32)
+        lengths = np.array([len(vectors) for vectors in prompts])
+        described = lengths > 0
+        if not described.any():
+            return scores
         logits = embeddings.astype(np.float64) @ np.concatenate(prompts).T * self.logit_scale
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
         weights /= weights.sum(axis=1, keepdims=True)
-        lengths = np.array([len(vectors) for vectors in prompts])
-        described = lengths > 0
-        scores = np.zeros((len(embeddings), len(prompts)), dtype=np.float32)
         firsts = (np.cumsum(lengths) - lengths)[described]
         scores[:, described] = np.add.reduceat(weights, firsts, axis=1)
         return scores

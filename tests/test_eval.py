@@ -263,6 +263,37 @@ async def test_the_confusion_of_clips_is_drawn(clips, tmp_path, capsys):
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+async def test_clips_without_a_label_are_told_to_be_left_out(clips, capsys):
+    with clips.open("a") as file:
+        file.write("e.wav,\n")
+    write_scene(clips.parent / "e.wav", (None, 1))
+    figures = json.loads(await printed(Options(clips, ["squeak=high"], json=True)))
+    assert figures["clips"] == 4
+    assert capsys.readouterr().err == "left out: clips without a label (1)\n"
+
+
+async def test_silent_clips_are_refused_with_their_lines(clips):
+    for name in ("b.wav", "d.wav"):
+        soundfile.write(clips.parent / name, np.zeros(40_000), 16_000)
+    with pytest.raises(ConfigError) as error:
+        await printed(Options(clips, ["squeak=high"]))
+    assert error.value.lines == (
+        f"{clips}:3: 'b.wav' holds nothing but silence; leave it out",
+        f"{clips}:5: 'd.wav' holds nothing but silence; leave it out",
+    )
+
+
+async def test_clips_of_an_event_without_prompts_are_refused_before_anything_is_run(clips):
+    made = config(
+        {"unused": {"type": "demo"}},
+        {"low": {"level": {"above_dbfs": -30}}, "high": {"examples": ["c.wav"]}, "middle": "x"},
+    )
+    with pytest.raises(ConfigError) as error:
+        await evaluate(made, Options(clips), Scorer(lambda _: pytest.fail("a model was loaded")))
+    says = "has no prompts, which clips are told apart by; leave it out"
+    assert error.value.lines == (f"{clips}:2: low {says}", f"{clips}:3: low {says}")
+
+
 async def test_a_clip_with_two_labels_is_refused(clips):
     clips.write_text("path,label\na.wav,low\na.wav,high\n")
     with pytest.raises(ConfigError, match=r"a.wav: has several labels \(high, low\)"):

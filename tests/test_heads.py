@@ -166,6 +166,11 @@ def test_an_undefined_embedding_scores_nothing_with_examples_too():
     assert made.score(np.zeros((2, DIMENSION), np.float32)).tolist() == [[0.0], [0.0]]
 
 
+def test_exclusive_scores_of_events_without_prompts_are_nothing():
+    levels = {"loud": {"level": {"above_dbfs": -20}}, "louder": {"level": {"above_dbfs": -10}}}
+    assert head(levels, scoring="exclusive").score(audio(2)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
 @pytest.mark.parametrize("scoring", ["independent", "exclusive"])
 def test_scores_do_not_depend_on_which_windows_share_a_batch(scoring):
     rng = np.random.default_rng(8)
