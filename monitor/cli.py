@@ -6,11 +6,12 @@ Modules are imported where they are used, so that `--help` and `check` need no t
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays
@@ -18,10 +19,14 @@ from monitor.arguments_past import add_commands
 from monitor.errors import ConfigError, MonitorError
 
 OK, FAILED, MISUSED = 0, 1, 2
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may be no text in any encoding, and is told all the same.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
         status = arguments.handler(arguments)
@@ -30,36 +35,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(MISUSED)
-    except MonitorError as error:
-        print(f"sound-monitor: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(FAILED)
-    except ExceptionGroup as group:
-        errors = list(_leaves(group))
-        if all(isinstance(error, BrokenPipeError) for error in errors):
-            _exit_unread()
-        if not all(isinstance(error, MonitorError) for error in errors):
+    except (MonitorError, OSError, ExceptionGroup) as error:
+        status = _told(list(_leaves(error)))
+        if status is None:
             raise
-        for line in dict.fromkeys(map(str, errors)):
-            print(f"sound-monitor: {line}", file=sys.stderr)  # noqa: T201
-        sys.exit(FAILED)
+        sys.exit(status)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        _exit_unread()
 
 
-def _exit_unread() -> NoReturn:
-    # Whoever read our output has had enough; Python must not complain about it at exit.
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _told(errors: Sequence[Exception]) -> int | None:
+    """Tell what went wrong, a line each, and return the exit status; None where one of them is a bug."""
+    if all(isinstance(error, BrokenPipeError) for error in errors):
+        # Whoever read our output has had enough.
+        _drop_output()
+        return OK
+    if not all(isinstance(error, MonitorError) or _is_full(error) for error in errors):
+        return None
+    for line in dict.fromkeys(map(_in_words, errors)):
+        print(f"sound-monitor: {line}", file=sys.stderr)  # noqa: T201
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    return FAILED
+
+
+def _drop_output() -> None:
+    # Python must not complain at exit about what it can't write.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(OK)
 
 
-def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, ExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _in_words(error: Exception) -> str:
+    return f"can't write: {error.strerror}; make room" if isinstance(error, OSError) else str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -165,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         "eval clips.csv --config config/home.yaml --map dog=dog_bark --confusion",
         notes="LABELS is CSV with the columns path,label,onset,offset: times in seconds, paths relative to\n"
         "it. Without onsets and offsets the labels are those of whole clips. A row without a\n"
-        "label is a recording without any of the sounds.",
+        "label is a recording without any of the sounds; among clips it is left out.",
     )
     evaluate.add_argument("manifest", type=Path, metavar="LABELS")
     evaluate.add_argument("--config", required=True, type=Path, help="the events and how to decide on them")

@@ -109,7 +109,12 @@ def _new_clips(options: Options, event: EventConfig | None) -> list[Path]:
 
 def _written(clip: Path, folder: Path) -> str:
     """Write the path as short as it can be from the configuration's folder."""
-    return clip.relative_to(folder).as_posix() if clip.is_relative_to(folder) else clip.as_posix()
+    text = (clip.relative_to(folder) if clip.is_relative_to(folder) else clip).as_posix()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"--from: {text!r} isn't UTF-8, as the configuration must be; rename it") from None
+    return text
 
 
 def _by_hand(options: Options, clips: Sequence[Path]) -> str:

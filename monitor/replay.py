@@ -6,8 +6,8 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -19,6 +19,7 @@ from monitor.config import Config, FileSource, HistoryConfig, SourceConfig
 from monitor.errors import SinkError
 from monitor.fields import plain_name
 from monitor.files import each_once
+from monitor.history.folder import Folder
 from monitor.history.values import HistoryError, Kind
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet, Pipeline
@@ -152,6 +153,25 @@ class Printer:
             self._table.writerow([str(file), f"{scores.end_time:.3f}", *smooth])
 
 
+@contextmanager
+def _table(path: Path) -> Iterator[TextIO]:
+    """Open a table for writing; raises SinkError, where the disk is full on leaving."""
+    try:
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+    except OSError as error:
+        raise SinkError(f"--scores {str(path)!r} can't be written: {error.strerror}") from None
+
+
+def _refuse_twice(history: Path, files: Sequence[Path]) -> None:
+    """Raise HistoryError where the folder holds one of the recordings, or another of its name, already."""
+    for place in Folder(history).places(sources=slugs(each_once(files))):
+        raise HistoryError(
+            f"--history {str(history)!r} holds a recording named {place.source} already; "
+            f"give another folder, or remove {str(history / place.source)!r} first"
+        )
+
+
 async def print_replay(
     config: Config, files: Sequence[Path], scores: Path | None, history: Path | None
 ) -> None:
@@ -159,14 +179,10 @@ async def print_replay(
     for file in files:
         # A slip in a name costs neither the table of another day nor the minutes before its turn.
         await asyncio.to_thread(duration_seconds, file)
+    if history is not None:
+        _refuse_twice(history, files)
     async with AsyncExitStack() as stack:
-        table = None
-        if scores is not None:
-            try:
-                table = stack.enter_context(scores.open("w", encoding="utf-8", newline=""))
-            except OSError as error:
-                msg = f"--scores {str(scores)!r} can't be written: {error.strerror}"
-                raise SinkError(msg) from None
+        table = stack.enter_context(_table(scores)) if scores is not None else None
         scorer = Scorer()
         stack.callback(scorer.close)
         printer = Printer(config, sys.stdout, table)
