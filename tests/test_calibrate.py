@@ -273,7 +273,7 @@ async def test_an_overlay_that_cannot_be_written_is_told_in_a_line(hall, base, t
 async def test_less_than_a_window_is_nothing_to_go_by(tmp_path):
     short = write_scene(tmp_path / "short.wav", (None, 0.5))
     with pytest.raises(SourceError, match=r"less than a window of 1 s was heard; record an hour or more"):
-        await said(live(short), Options(tmp_path / "t.yaml", 24.0, minutes=1.0))
+        await said(live(short, realtime=True), Options(tmp_path / "t.yaml", 24.0, minutes=1.0))
 
 
 def live(path, **more):
