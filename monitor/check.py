@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from monitor.check_sources import is_loopback, missing, source_in_words, source_slips
-from monitor.config import Config, HttpConfig, MedianSmoothing, MqttConfig
+from monitor.config import Config, FileSource, HttpConfig, MedianSmoothing, MqttConfig
+from monitor.errors import SourceError
 from monitor.rules import (
     DELAY_ASSUMES,
     Timing,
@@ -98,6 +100,7 @@ def _examples_of(config: Config, event: str) -> str:
 
 def _warnings(config: Config, path: Path) -> Iterator[str]:
     yield from source_slips(config)
+    yield from _about_loops(config)
     for event in config.events:
         for index, example in enumerate(config.events[event].examples):
             yield from missing(f"events.{event}.examples[{index}]", example)
@@ -107,6 +110,28 @@ def _warnings(config: Config, path: Path) -> Iterator[str]:
     if config.mqtt is not None:
         yield from _about_mqtt(config.mqtt, path)
     yield from _about_http(config.http)
+
+
+def _about_loops(config: Config) -> Iterator[str]:
+    window_seconds = config.windows.window_seconds
+    for name, source in config.sources.items():
+        if isinstance(source, FileSource) and source.loop:
+            seconds = _length(source.path)
+            if seconds < window_seconds:
+                yield (
+                    f"sources.{name}.path: {source.path} lasts {seconds:.3g} s and fills no window of "
+                    f"{window_seconds:g} s, so nothing is scored; loop a longer one"
+                )
+
+
+def _length(path: Path) -> float:
+    """Return a recording's seconds; infinity where it can't be read, which is told elsewhere."""
+    from monitor.sources.file import duration_seconds  # noqa: PLC0415 - few configurations need it
+
+    try:
+        return duration_seconds(path)
+    except SourceError:
+        return math.inf
 
 
 def _about_times(config: Config, event: str) -> Iterator[str]:

@@ -69,7 +69,8 @@ class Listener:
         self._scored = 0
         self._dropped: Counter[DropReason] = Counter()
         self._audio_progress = time.monotonic()
-        self._score_progress = self._audio_progress
+        self._unscored_since: float | None = None
+        self._unfilled_seconds = 0.0
         self._supervisor = Supervisor(f"source {name}", () if lossless else (SourceError,))
 
     async def run(self) -> None:
@@ -112,7 +113,9 @@ class Listener:
         self._problem = None
         self._supervisor.succeeded()
         self._batcher.sources += 1
-        self._audio_progress = self._score_progress = time.monotonic()
+        self._audio_progress = time.monotonic()
+        self._unscored_since = None
+        self._unfilled_seconds = 0.0
         self._metrics.source_up(self.name, True)
         await self._changed(self.name, True)
 
@@ -126,12 +129,23 @@ class Listener:
     def _heard(self, block: AudioBlock, source: Source) -> None:
         self.last_audio_at = block.start_time + len(block.samples) / block.rate_hz
         self._audio_progress = time.monotonic()
-        if source.problem != self._problem:
-            self._set_problem(source.problem)
+        problem = source.problem or self._torn()
+        if problem != self._problem:
+            self._set_problem(problem)
+        self._unfilled_seconds += len(block.samples) / block.rate_hz
         total = self._overflows_before + source.overflows
         if total != self._overflows:
             self._metrics.overflow(self.name, total - self._overflows)
             self._overflows = total
+
+    def _torn(self) -> str | None:
+        """Tell of sound that never lasts for a window: that is the source's, and no restart would mend it."""
+        if self._unfilled_seconds <= self._patience_seconds:
+            return None
+        return (
+            f"its sound never lasts {self._windows.window_seconds:g} s without a gap, so nothing is scored: "
+            "mend what loses sound, loop a longer file, or lower windows.window_seconds"
+        )
 
     def _look_at_level(self, conditioner: Conditioner) -> None:
         if conditioner.clipped:
@@ -152,6 +166,9 @@ class Listener:
             _log.warning("source %s: %s", self.name, problem)
 
     async def _hand_on(self, window: Window) -> None:
+        self._unfilled_seconds = 0.0
+        if self._unscored_since is None:
+            self._unscored_since = time.monotonic()
         self._level_dbfs = window.level_dbfs
         self._metrics.audio(self.name, window.end_time, window.level_dbfs)
         if self._waits:
@@ -168,7 +185,7 @@ class Listener:
         """Count a window that has been scored."""
         self._scored += 1
         self._last_score_at = end_time
-        self._score_progress = time.monotonic()
+        self._unscored_since = None
         self._metrics.window_scored(self.name)
 
     def stall(self) -> str | None:
@@ -178,10 +195,13 @@ class Listener:
         now = time.monotonic()
         if now - self._audio_progress > _PROGRESS_SECONDS:
             return f"source {self.name}: no audio for {now - self._audio_progress:.0f} s"
-        patience = _PROGRESS_SECONDS + self._windows.window_seconds
-        if now - self._score_progress > patience:
-            return f"source {self.name}: no scores for {now - self._score_progress:.0f} s"
+        if self._unscored_since is not None and now - self._unscored_since > self._patience_seconds:
+            return f"source {self.name}: no scores for {now - self._unscored_since:.0f} s"
         return None
+
+    @property
+    def _patience_seconds(self) -> float:
+        return _PROGRESS_SECONDS + self._windows.window_seconds
 
     def silence(self) -> str | None:
         """Tell why there is no sound or no score of it; None while all is well, and once a file has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from check_kit import configure, warnings
+from tones import write_scene
 
 from monitor.check import report
 from monitor.config_file import load_config
@@ -13,6 +14,17 @@ def test_an_absent_ffmpeg_is_warned_of(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     config = configure(sources={"cam": {"type": "ffmpeg", "url": "rtsp://cam/1"}})
     assert "sources.cam.type: ffmpeg is not installed here; apt install ffmpeg" in warnings(config)
+
+
+def test_a_looped_file_shorter_than_a_window_is_warned_of(tmp_path):
+    path = write_scene(tmp_path / "beep.wav", (500, 0.9))
+
+    def looped(**windows):
+        return configure(sources={"tape": {"type": "file", "path": str(path), "loop": True}}, windows=windows)
+
+    says = "lasts 0.9 s and fills no window of 2 s, so nothing is scored; loop a longer one"
+    assert warnings(looped()) == [f"sources.tape.path: {path} {says}"]
+    assert warnings(looped(window_seconds=0.9)) == []
 
 
 def event(**settings):

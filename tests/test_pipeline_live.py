@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 from pipeline_kit import Live, config, live, pipeline
 from tones import scene
@@ -54,6 +56,62 @@ async def test_a_lost_source_ends_its_events_is_opened_again_and_heard_again(mon
     built.stop()
     await running
     assert collected.told()[-1] == ("hall", "low", "end", "shutdown")
+
+
+async def test_sound_that_fills_no_window_is_its_source_s_problem_and_only_unscored_windows_a_stall(
+    monkeypatch, caplog
+):
+    now, torn = [1000.0], [True]
+    heard, blocks, awake = asyncio.Event(), asyncio.Queue(), asyncio.Event()
+    monkeypatch.setattr("monitor.listening.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Unsteady(Live):
+        async def __aiter__(self):
+            sound = aiter(super().__aiter__())
+            while True:
+                await blocks.get()
+                now[0] += 0.25
+                yield replace(await anext(sound), gap=torn[0])
+                heard.set()
+
+    async def hear(seconds):
+        for _ in range(round(4 * seconds)):
+            heard.clear()
+            blocks.put_nowait(None)
+            async with asyncio.timeout(10):
+                await heard.wait()
+
+    made = config({"hall": {"type": "microphone"}}, windows={"window_seconds": 0.5, "hop_seconds": 0.25})
+    steps = itertools.repeat(scene((500, 0.25)))
+    built, collected, registry = await pipeline(made, open_source=lambda name, *_: Unsteady(name, steps))
+    scored = built._scorer.score
+
+    async def hanging(windows):
+        await awake.wait()
+        return await scored(windows)
+
+    built._scorer.score = hanging
+    running = asyncio.create_task(built.run())
+    await hear(60)
+    says = (
+        "its sound never lasts 0.5 s without a gap, so nothing is scored: mend what loses sound, "
+        "loop a longer file, or lower windows.window_seconds"
+    )
+    assert built.stall() is None
+    assert built.silent_sources() == [f"source hall: {says}"]
+    assert [status.problem for status in built.source_statuses()] == [says]
+    assert registry.get_sample_value("sound_monitor_source_up", {"source": "hall"}) == 0
+    assert [record.message for record in caplog.records] == [f"source hall: {says}"]
+    torn[0] = False
+    await hear(10)
+    assert (built.stall(), built.silent_sources()) == (None, [])
+    await hear(6.25)
+    assert built.stall() == "source hall: no scores for 16 s"
+    awake.set()
+    await collected.until(lambda: collected.times)
+    assert built.stall() is None
+    built.stop()
+    await running
 
 
 async def test_when_scoring_is_slow_the_newest_window_wins_and_the_rest_is_counted():
