@@ -1,5 +1,9 @@
 """A segment of the history on disk: nothing torn is read, and what is erased is gone."""
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from history_kit import BEGAN, rows, written
@@ -27,6 +31,26 @@ def assert_same(left, right):
 def test_what_is_appended_is_read_again_quiet_windows_too(tmp_path, block):
     parts = rows(0, 5, quiet={1, 2}, begins={0}), rows(5, 6, quiet={5}), rows(6, 20, begins={9})
     assert_same(read(written(tmp_path / "a.b", *parts), block), Rows.join(parts))
+
+
+@pytest.mark.parametrize("step", ["monitor.history.segment._write_all", "pathlib.Path.rename"])
+def test_a_segment_that_cannot_be_begun_leaves_no_file_and_none_open(tmp_path, monkeypatch, step):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(step, full)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(OSError, match="No space left"):
+        SegmentWriter(tmp_path / "a", kind())
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_of_another_segment_is_not_taken_away(tmp_path):
+    written(tmp_path / "a", rows(0, 3))
+    with pytest.raises(FileExistsError):
+        SegmentWriter(tmp_path / "a", kind())
+    assert len(read(tmp_path / "a")) == 3
 
 
 def test_levels_of_digital_silence_and_no_rows_at_all_are_fine(tmp_path):

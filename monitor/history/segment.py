@@ -24,6 +24,7 @@ whatever a crash tears is at the end, and is cut off when the segment is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -55,16 +56,13 @@ class SegmentWriter:
         self.stem = stem
         self.kind = kind
         self._vectors_written = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._vectors = os.open(file_of(stem, VECTORS), flags, 0o600)
-        try:
-            self._rows = os.open(file_of(stem, _UNFINISHED), flags, 0o600)
+        with contextlib.ExitStack() as undo:
+            self._vectors = _made(file_of(stem, VECTORS), undo)
+            self._rows = _made(file_of(stem, _UNFINISHED), undo)
             _write_all(self._rows, kind.header())
             # Whatever is a segment by its name has a head.
             file_of(stem, _UNFINISHED).rename(file_of(stem, ROWS))
-        except OSError:
-            os.close(self._vectors)
-            raise
+            undo.pop_all()
 
     def append(self, heard: Rows) -> None:
         """Write windows; those without an embedding take a row only."""
@@ -91,6 +89,13 @@ class SegmentWriter:
         """Close the files; they are whole after every `append`."""
         os.close(self._vectors)
         os.close(self._rows)
+
+
+def _made(path: Path, undo: contextlib.ExitStack) -> int:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    undo.callback(path.unlink, missing_ok=True)
+    undo.callback(os.close, file)
+    return file
 
 
 class Segment:
