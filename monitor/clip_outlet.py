@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from monitor.clips.store import ClipStore, clip_name
-from monitor.clips.tape import Take, Tape
+from monitor.clips.tape import Judged, Take, Tape
 from monitor.config import ClipsConfig, Config, MedianSmoothing
 from monitor.errors import SinkError
 from monitor.metrics import Metrics
@@ -25,14 +24,10 @@ _WAITING = 16
 """Clips that wait for the disk at most."""
 _FLUSH_SECONDS = 4.0
 _MOST_BEHIND_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Unwanted:
-    """A stretch of sound that must not be in a clip; Unix seconds."""
-
-    start_time: float
-    end_time: float
+_WHY = {
+    ClipOutcome.VETOED: "something in it sounds like privacy.veto",
+    ClipOutcome.UNJUDGED: "privacy.veto could not judge all of it (windows dropped, detection off)",
+}
 
 
 class ClipOutlet(Outlet):
@@ -52,14 +47,17 @@ class ClipOutlet(Outlet):
         self._metrics = metrics
         self._vetoed = vetoed
         self._tapes: dict[str, Tape] = {}
-        self._unwanted: dict[str, deque[_Unwanted]] = {}
         self._names: dict[str, str] = {}
         self._queue: asyncio.Queue[tuple[str, str, Take]] = asyncio.Queue(_WAITING)
         self._failing = False
+        self._config = config
         self.configure(config)
 
     def configure(self, config: Config) -> None:
         """Hear other sources and events from now on."""
+        if config.privacy != self._config.privacy:
+            for tape in self._tapes.values():
+                tape.forget_judged()
         self._config = config
         for source in set(self._tapes) - set(config.sources):
             self._finish(source)
@@ -67,37 +65,33 @@ class ClipOutlet(Outlet):
         self._keep_seconds = self._clips.pre_seconds + min(_behind_seconds(config), _MOST_BEHIND_SECONDS)
 
     def named(self, event: Event) -> Event:
-        """Return an event that ends with the name of its clip, unless it already must not have one."""
+        """Let a take end with its event; name the clip, unless it already must not be kept."""
         if event.phase is Phase.START or event.id not in self._names:
             return event
-        take = next(each for each in self._tape(event.source).open if each.name == event.id)
-        if self._is_unwanted(event.source, take):
-            return event
-        return replace(event, clip=self._names[event.id])
+        take = self._tape(event.source).end(event.id, event.ended_at or event.started_at)
+        return event if self._refusal(take) else replace(event, clip=self._names[event.id])
 
     def heard(self, block: AudioBlock) -> None:
         """Keep it for a while."""
         self._tape(block.source).push(block)
 
     def embedded(self, windows: Sequence[Window], embeddings: FloatArray) -> None:
-        """Remember where unwanted sound was."""
+        """Judge what the model has heard; what it hasn't must not be in a clip either."""
         if not self._config.privacy.veto:
             return
         scores = self._vetoed(embeddings)
-        for window, score in zip(windows, scores, strict=True):
-            kept = self._unwanted.setdefault(window.source, deque())
-            if score >= self._config.privacy.threshold:
-                kept.append(_Unwanted(window.start_time, window.end_time))
-            oldest = window.end_time - self._clips.max_seconds - self._keep_seconds
-            while kept and kept[0].end_time < oldest:
-                kept.popleft()
+        for window, row, score in zip(windows, embeddings, scores, strict=True):
+            # Digital silence has no embedding, and nothing in it.
+            if row.any() or not window.samples.any():
+                wanted = bool(score < self._config.privacy.threshold)
+                end = window.position + len(window.samples)
+                self._tape(window.source).judge(Judged(window.position, end, wanted))
 
     async def deliver(self, event: Event) -> None:
-        """Begin a take, or let it end."""
-        tape = self._tape(event.source)
-        if event.phase is Phase.END:
-            tape.end(event.id, event.ended_at or event.started_at)
-        elif self._is_kept(event.name) and tape.begin(event.id, event.started_at):
+        """Begin a take."""
+        if event.phase is Phase.END or not self._is_kept(event.name):
+            return
+        if self._tape(event.source).begin(event.id, event.started_at):
             self._names[event.id] = clip_name(event)
 
     def scored(self, scores: Scores, activities: Sequence[Activity]) -> None:
@@ -145,19 +139,24 @@ class ClipOutlet(Outlet):
     def _finish(self, source: str) -> None:
         for take in self._tape(source).close():
             self._hand_over(source, take)
-        self._unwanted.pop(source, None)
 
-    def _is_unwanted(self, source: str, take: Take) -> bool:
-        return any(
-            each.start_time < take.end_time and each.end_time > take.start_time
-            for each in self._unwanted.get(source, ())
-        )
+    def _refusal(self, take: Take) -> ClipOutcome | None:
+        """Tell why a take must not be kept, as far as that is known."""
+        if not self._config.privacy.veto:
+            return None
+        if take.unwanted_from is not None and take.unwanted_from < take.last:
+            return ClipOutcome.VETOED
+        holed = take.unjudged_from is not None and take.unjudged_from < take.last
+        return ClipOutcome.UNJUDGED if holed or take.judged_until == take.begin else None
 
     def _hand_over(self, source: str, take: Take) -> None:
         name = self._names.pop(take.name)
-        if self._is_unwanted(source, take):
-            self._metrics.clip(source, ClipOutcome.VETOED)
+        if refusal := self._refusal(take):
+            self._metrics.clip(source, refusal)
+            _log.info("%s isn't kept: %s", name, _WHY[refusal])
             return
+        if self._config.privacy.veto:
+            take.end = min(take.last, take.judged_until)
         try:
             self._queue.put_nowait((source, name, take))
         except asyncio.QueueFull:

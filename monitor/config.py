@@ -209,6 +209,11 @@ class Config(Section):
         sources = self.events[event].sources
         return sources is None or source in sources
 
+    def judges(self, source: str) -> bool:
+        """Tell whether all that is heard of a source must be judged, lest a clip hold what the veto names."""
+        kept = any(event.clip and self.listens(source, name) for name, event in self.events.items())
+        return self.clips is not None and bool(self.privacy.veto) and kept
+
     @property
     def hook_labels(self) -> tuple[str, ...]:
         """What the webhooks and commands are called in logs and metrics."""

@@ -167,7 +167,8 @@ class PrivacyConfig(Section):
     """What must not be in a clip; the event is told all the same, without one."""
 
     veto: Prompts = ()
-    """In words, such as `[a person speaking, a child talking]`: what sounds like one of them isn't kept."""
+    """In words, such as `[a person speaking, a child talking]`: what sounds like one of them isn't kept,
+    nor what could not be judged. The model hears all of a source with clips then, however quiet it is."""
     threshold: Probability = 0.5
     """Score of one window from which on a clip is dropped."""
 

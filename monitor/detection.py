@@ -29,6 +29,7 @@ class Detector:
         self._new_id = new_id
         self._names = tuple(config.events)
         self._listens = np.array([config.listens(source, name) for name in self._names])
+        self._judged = config.judges(source)
         self._switches = Switches()
         self._switched_on = np.ones(len(self._names), dtype=bool)
         self._schedules = [
@@ -55,7 +56,9 @@ class Detector:
 
     @property
     def quietest_dbfs(self) -> float:
-        """The level below which no event of this source is scored by the model."""
+        """The level below which the model need not hear this source."""
+        if self._judged and self._detects.any():
+            return -math.inf
         return float(self._gates[self._detects & ~self._is_level].min(initial=0.0))
 
     @property

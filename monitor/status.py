@@ -50,6 +50,8 @@ class ClipOutcome(StrEnum):
     WRITTEN = "written"
     VETOED = "vetoed"
     """It held what `privacy.veto` names."""
+    UNJUDGED = "unjudged"
+    """`privacy.veto` could not judge all of it: a window was dropped, sound was lost, detection was off."""
     FAILED = "failed"
     """The disk refused it, or was too slow."""
 

@@ -7,62 +7,18 @@ import aiohttp
 import numpy as np
 import pytest
 import soundfile
+from clips_kit import config, count, run
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from tones import RATE_HZ, ToneEncoder, scene, write_scene
+from tones import RATE_HZ, scene, write_scene
 
-from monitor.clip_outlet import clip_outlet
 from monitor.clips.store import ClipStore
 from monitor.clips.tape import Tape, to_pcm16
-from monitor.config import Config, HttpConfig
+from monitor.config import HttpConfig
 from monitor.errors import SinkError
-from monitor.metrics import Metrics
-from monitor.outlets import Outlets
-from monitor.pipeline import Outlet, Pipeline
-from monitor.scoring import Scorer
 from monitor.types import AudioBlock, Phase
 from monitor.web.server import serve
-
-
-def config(tmp_path, recording, *, clips=None, **more):
-    return Config.model_validate(
-        {
-            "sources": {"hall": {"type": "file", "path": str(recording), "realtime": False}},
-            "events": {"low": {"prompts": ["a tone of 500 Hz"]}},
-            "background": ["silence"],
-            "windows": {"window_seconds": 1.0, "hop_seconds": 0.25},
-            "smoothing": {"method": "none"},
-            "clips": {"directory": str(tmp_path / "clips"), "pre_seconds": 1.5, "post_seconds": 0.75}
-            | (clips or {}),
-            **more,
-        }
-    )
-
-
-class Told(Outlet):
-    def __init__(self):
-        self.events = []
-
-    async def deliver(self, event):
-        self.events.append(event)
-
-
-async def run(made):
-    """Run the pipeline and return its events and its metrics."""
-    scorer = Scorer(lambda _: ToneEncoder())
-    scorer.use(await scorer.prepare(made))
-    registry, told, ids = CollectorRegistry(), Told(), itertools.count(1)
-    metrics = Metrics(registry, made)
-    async with clip_outlet(made, made.clips, metrics, scorer.vetoed) as clips:
-        outlets = Outlets(clips, told)
-        await Pipeline(made, scorer, outlets, metrics, lossless=True, new_id=lambda: f"id{next(ids)}").run()
-    scorer.close()
-    return told.events, registry
-
-
-def count(registry, outcome):
-    return registry.get_sample_value("sound_monitor_clips_total", {"source": "hall", "outcome": outcome})
 
 
 async def test_a_clip_holds_the_samples_of_the_recording_bit_for_bit_from_the_pre_roll_on(tmp_path):
@@ -97,23 +53,6 @@ async def test_a_long_event_gives_a_clip_of_the_longest_length_and_a_lost_source
     events, _ = await run(config(tmp_path, path, clips={"directory": str(tmp_path / "whole")}))
     frames = soundfile.info(tmp_path / "whole" / events[-1].clip).frames
     assert 7 * RATE_HZ < frames < 9 * RATE_HZ
-
-
-async def test_sound_that_is_vetoed_leaves_the_event_and_drops_the_clip(tmp_path):
-    privacy = {"veto": ["a tone of 2000 Hz"]}
-    near = write_scene(tmp_path / "near.wav", (None, 3), (500, 2), (None, 0.25), (2000, 1), (None, 2))
-    events, registry = await run(config(tmp_path, near, privacy=privacy))
-    assert [event.phase for event in events] == [Phase.START, Phase.END]
-    assert count(registry, "vetoed") == 1
-    assert not list((tmp_path / "clips").rglob("*.flac"))
-    before = write_scene(tmp_path / "before.wav", (2000, 1), (None, 1), (500, 2), (None, 2))
-    events, registry = await run(config(tmp_path, before, privacy=privacy))
-    assert events[-1].clip is None
-    assert count(registry, "vetoed") == 1
-    far = write_scene(tmp_path / "far.wav", (2000, 2), (None, 5), (500, 2), (None, 5), (2000, 2))
-    events, registry = await run(config(tmp_path, far, privacy=privacy))
-    assert count(registry, "written") == 1
-    assert (tmp_path / "clips" / events[-1].clip).is_file()
 
 
 async def test_an_event_that_wants_no_clip_gets_none(tmp_path):

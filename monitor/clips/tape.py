@@ -28,6 +28,15 @@ class Piece:
         return self.position + len(self.samples)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A stretch of sound of which is known whether it may be kept; positions count samples of the source."""
+
+    begin: int
+    end: int
+    wanted: bool
+
+
 @dataclass(slots=True)
 class Take:
     """A stretch of sound around one event; positions count samples of the source."""
@@ -42,17 +51,37 @@ class Take:
     end: int | None = None
     """None while the event lasts."""
     pieces: list[Piece] = field(default_factory=list)
+    judged_until: int = 0
+    """Where the newest window that was judged ends."""
+    unjudged_from: int | None = None
+    """Where sound begins that is in no window that was judged, with such a window behind it."""
+    unwanted_from: int | None = None
+    """Where the first window begins that must not be in it."""
+
+    @property
+    def last(self) -> int:
+        """Where it ends, as far as that is known."""
+        return self.limit if self.end is None else self.end
 
     @property
     def end_time(self) -> float:
         """Unix seconds at which it ends, as far as that is known."""
-        end = self.limit if self.end is None else self.end
-        return self.start_time + (end - self.begin) / self.rate_hz
+        return self.start_time + (self.last - self.begin) / self.rate_hz
+
+    def judge(self, window: Judged) -> None:
+        """Take note of a window; they come in order."""
+        if window.end <= self.begin:
+            return
+        if self.unjudged_from is None and window.begin > self.judged_until:
+            self.unjudged_from = self.judged_until
+        if self.unwanted_from is None and not window.wanted:
+            self.unwanted_from = window.begin
+        self.judged_until = window.end
 
     def samples(self) -> Pcm16:
         """Return the sound; samples that the system lost are zeros."""
         there = max((piece.end for piece in self.pieces), default=self.begin)
-        end = min(self.limit if self.end is None else self.end, there)
+        end = min(self.last, there)
         sound = np.zeros(max(end - self.begin, 0), dtype=np.int16)
         for piece in self.pieces:
             first, last = max(piece.position, self.begin), min(piece.end, end)
@@ -72,11 +101,12 @@ class Tape:
     def __init__(
         self, *, keep_seconds: float, pre_seconds: float, post_seconds: float, max_seconds: float
     ) -> None:
-        self._keep_seconds = keep_seconds
+        self.keep_seconds = keep_seconds
         self._pre_seconds = pre_seconds
         self._post_seconds = post_seconds
         self._max_seconds = max_seconds
         self._pieces: deque[Piece] = deque()
+        self._judged: deque[Judged] = deque()
         self._rate_hz = 1
         self._takes: dict[str, Take] = {}
 
@@ -85,12 +115,26 @@ class Tape:
         self._rate_hz = block.rate_hz
         piece = Piece(block.position, block.start_time, to_pcm16(block.samples))
         self._pieces.append(piece)
-        oldest = piece.end - round(self._keep_seconds * self._rate_hz)
+        oldest = piece.end - round(self.keep_seconds * self._rate_hz)
         while self._pieces and self._pieces[0].end <= oldest:
             self._pieces.popleft()
         for take in self._takes.values():
-            if piece.position < (take.limit if take.end is None else take.end):
+            if piece.position < take.last:
                 take.pieces.append(piece)
+
+    def judge(self, window: Judged) -> None:
+        """Let the takes know of a window, also those that will begin in it."""
+        for take in self._takes.values():
+            take.judge(window)
+        self._judged.append(window)
+        while self._pieces and self._judged and self._judged[0].end <= self._pieces[0].position:
+            self._judged.popleft()
+
+    def forget_judged(self) -> None:
+        """Count all that was heard as not judged."""
+        self._judged.clear()
+        for take in self._takes.values():
+            take.unjudged_from = take.begin
 
     def begin(self, name: str, started_at: float) -> bool:
         """Begin a take for an event that began at `started_at`, Unix seconds; tell whether there is sound.
@@ -101,20 +145,24 @@ class Tape:
             return False
         rate = self._rate_hz
         begin = max(self._position(started_at - self._pre_seconds), self._pieces[0].position)
-        self._takes[name] = Take(
+        take = self._takes[name] = Take(
             name=name,
             rate_hz=rate,
             begin=begin,
             limit=begin + round(self._max_seconds * rate),
             start_time=started_at + (begin - self._position(started_at)) / rate,
             pieces=[piece for piece in self._pieces if piece.end > begin],
+            judged_until=begin,
         )
+        for window in self._judged:
+            take.judge(window)
         return True
 
-    def end(self, name: str, ended_at: float) -> None:
+    def end(self, name: str, ended_at: float) -> Take:
         """Let a take end behind its event."""
-        if take := self._takes.get(name):
-            take.end = min(self._position(ended_at + self._post_seconds), take.limit)
+        take = self._takes[name]
+        take.end = min(self._position(ended_at + self._post_seconds), take.limit)
+        return take
 
     def done(self, time: float) -> list[Take]:
         """Give away the takes whose sound has been heard, and scored up to `time`."""
@@ -129,12 +177,8 @@ class Tape:
         """Give away all takes as they are, and forget the sound: the source delivers no more."""
         takes = self._give(self._takes.values())
         self._pieces.clear()
+        self._judged.clear()
         return takes
-
-    @property
-    def open(self) -> list[Take]:
-        """The takes that aren't done."""
-        return list(self._takes.values())
 
     def _give(self, takes: Iterable[Take]) -> list[Take]:
         given = list(takes)
