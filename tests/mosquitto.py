@@ -146,6 +146,10 @@ class Mosquitto:
         """Change who may connect, as from the next connection."""
         self._users = users
         self._configure()
+        self.reload()
+
+    def reload(self) -> None:
+        """Have it read its files again."""
         assert self._process
         self._process.send_signal(signal.SIGHUP)
 

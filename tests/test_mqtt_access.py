@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 from mosquitto import Certificates, Mosquitto, free_port, mosquitto
-from mqtt_kit import FAST, an_event, broker, config_for, delivered, outbox, retained, running, until, warnings
+from mqtt_kit import (
+    FAST,
+    an_event,
+    broker,
+    config_for,
+    delivered,
+    outbox,
+    retained,
+    running,
+    until,
+    warnings,
+)
 
 from monitor.config import MqttConfig, TlsConfig
 from monitor.errors import SinkError
@@ -63,7 +74,9 @@ async def test_a_broker_that_wants_a_user_is_told_as_such(tmp_path: Path, outbox
                 )
 
 
-async def test_a_message_that_the_broker_refuses_is_not_taken_for_delivered(tmp_path: Path, outbox: Outbox):
+async def test_an_event_that_the_broker_refuses_is_told_by_topic_and_waits_until_it_is_allowed(
+    tmp_path: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
+):
     """MQTT 5 tells of a refusal in the acknowledgement, and an event must not leave the outbox on it."""
     access = "topic write elsewhere/#\n"
     with mosquitto(tmp_path, access=access) as broker:
@@ -71,9 +84,60 @@ async def test_a_message_that_the_broker_refuses_is_not_taken_for_delivered(tmp_
             await sink.publish(an_event(1))
             await until(lambda: sink.publish_failures and sink.last_error)
             assert sink.last_error == (
-                f"MQTT broker 127.0.0.1:{broker.port}: refuses a message; allow its topic in the access list"
+                f"MQTT broker 127.0.0.1:{broker.port}: refuses messages to sound-monitor/hall/event "
+                "(Not authorized); allow it in its access list"
             )
             assert outbox.backlog.pending == 1
+            for _ in range(4):
+                failures = sink.publish_failures
+                await until(lambda before=failures: sink.publish_failures > before)
+            (broker.folder / "access").write_text("topic write sound-monitor/#\n")
+            broker.reload()
+            await delivered(outbox)
+    told = warnings(caplog)
+    assert any("messages to sound-monitor/hall/event (Not authorized)" in line for line in told)
+    assert not any("client id" in line for line in told)
+
+
+async def test_announcements_that_the_broker_refuses_hold_up_neither_events_nor_states(
+    tmp_path: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
+):
+    announcement = "homeassistant/event/sound-monitor/hall/config"
+    refused = (
+        f": refuses messages to {announcement} (Not authorized); allow it in its access list, "
+        "or set mqtt.homeassistant.enabled: false"
+    )
+    with mosquitto(tmp_path, access="topic deny homeassistant/#\ntopic readwrite #\n") as broker:
+        async with running(MqttSink(config_for(broker, version="5"), outbox, **FAST)) as sink:
+            sink.retain(announcement, b"{}")
+            sink.set_source_status("hall", True)
+            await sink.publish(an_event(1))
+            await delivered(outbox)
+            broker.kill()
+            broker.start()
+            await sink.publish(an_event(2))
+            await delivered(outbox)
+            found = await retained(broker)
+            assert found["status"] == found["hall/status"] == "online"
+            assert found["hall/dog_bark/state"] == "ON"
+            failures = sink.publish_failures
+            sink.retain(announcement, b"")
+            await until(lambda: sink.publish_failures > failures)
+        told = [line.partition(str(broker.port))[2] for line in warnings(caplog)]
+        assert told.count(refused) == 1
+        assert len([line for line in told if announcement in line]) == 1
+
+
+async def test_availability_that_the_broker_refuses_holds_up_no_event(
+    tmp_path: Path, outbox: Outbox, caplog: pytest.LogCaptureFixture
+):
+    access = "topic deny sound-monitor/status\ntopic readwrite sound-monitor/#\n"
+    with mosquitto(tmp_path, access=access) as broker:
+        async with running(MqttSink(config_for(broker, version="5"), outbox, **FAST)) as sink:
+            await sink.publish(an_event(1))
+            await delivered(outbox)
+    refusal = "refuses messages to sound-monitor/status (Not authorized); allow it in its access list"
+    assert warnings(caplog) == [f"MQTT broker 127.0.0.1:{broker.port}: {refusal}"]
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])

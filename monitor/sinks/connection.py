@@ -7,8 +7,8 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -42,7 +42,7 @@ class Message:
 
 
 class RefusedError(SinkError):
-    """The broker doesn't allow a subscription; the connection is still good."""
+    """The broker doesn't allow a subscription or a message; the connection is still good."""
 
 
 class Connection:
@@ -53,9 +53,15 @@ class Connection:
         self._config = config
 
     async def publish(self, message: Message) -> None:
-        """Send a message; with QoS 1, return when the broker has acknowledged it."""
+        """Send a message; with QoS 1, return when the broker has acknowledged it.
+
+        Raises RefusedError where the broker says that it doesn't take it, which MQTT 3.1.1 has no words for.
+        """
         try:
             await self._client.publish(message.topic, message.payload, message.qos, message.retained)
+        except _RefusedMessageError as error:
+            text = f"refuses messages to {message.topic} ({error.rc}); allow it in its access list"
+            raise RefusedError(str(_error(self._config, text))) from None
         except aiomqtt.MqttError as error:
             raise _explained(error, self._config) from None
 
@@ -148,10 +154,18 @@ class _ClosedAtOnceError(aiomqtt.MqttError):
     """The broker closed the connection before it accepted or refused it."""
 
 
+class _RefusedMessageError(aiomqtt.MqttCodeError):
+    """The acknowledgement of a message says that the broker didn't take it."""
+
+
 class _Client(aiomqtt.Client):
     """The library's client, which can also go without a goodbye and sees refusals that it overlooks."""
 
     _abandoned = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._refused: dict[int, ReasonCode] = {}
 
     def abandon(self) -> None:
         """Cut the connection, in whatever phase, so that the broker publishes the will."""
@@ -230,11 +244,19 @@ class _Client(aiomqtt.Client):
             self._disconnected.exception()  # seen, also where the library replaces it
 
     def _on_publish(self, client: Any, userdata: Any, mid: Any, reason_code: Any, properties: Any) -> None:
-        if reason_code.is_failure:  # MQTT 5 says so; the library would take it for an acknowledgement
-            if not self._disconnected.done():
-                self._disconnected.set_exception(aiomqtt.MqttCodeError(reason_code, "refused"))
-            return
+        if reason_code.is_failure and mid in self._pending_publishes:
+            self._refused[mid] = reason_code  # MQTT 5; the library would take it for an acknowledgement
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    @contextmanager
+    def _pending_call(self, mid: int, value: _T, pending_dict: dict[int, _T]) -> Iterator[None]:
+        try:
+            with super()._pending_call(mid, value, pending_dict):
+                yield
+        finally:
+            reason_code = self._refused.pop(mid, None)
+        if reason_code is not None:
+            raise _RefusedMessageError(reason_code, "refused")
 
 
 class _TlsSocket(ssl.SSLSocket):

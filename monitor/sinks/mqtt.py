@@ -62,7 +62,7 @@ class MqttSink:
         self._outage = Outage(config, *retry_seconds)
         self._birth_seconds = birth_seconds
         self._birth: asyncio.TimerHandle | None = None
-        self._refused = False
+        self._refused: set[str] = set()
         self.commands = Commands(self._topics)
         """What others ask for."""
         self.retained = retained or Retained()
@@ -76,7 +76,7 @@ class MqttSink:
         self.connected = False
         """The broker has accepted the connection and it isn't known to be broken."""
         self.publish_failures = 0
-        """Messages that the broker didn't acknowledge; they are sent again."""
+        """Messages that the broker didn't take; events are sent again, and states when they change."""
 
     @property
     def last_error(self) -> str | None:
@@ -172,7 +172,7 @@ class MqttSink:
                     await self._subscribe(link)
                     await self._tell_everything(link)
                     await self._send_until_stopped(link)
-                    await link.publish(farewell)
+                    await self._tell(link, farewell)
                     listening.cancel()
             finally:
                 self.connected = False
@@ -187,9 +187,11 @@ class MqttSink:
         try:
             await link.subscribe(*topics)
         except RefusedError as error:  # events are told all the same
-            level = logging.DEBUG if self._refused else logging.WARNING
-            _log.log(level, "%s; until then, nothing can be switched over MQTT", error)
-            self._refused = True
+            self._warn_once(f"{error}; until then, nothing can be switched over MQTT")
+
+    def _warn_once(self, refusal: str) -> None:
+        _log.log(logging.DEBUG if refusal in self._refused else logging.WARNING, "%s", refusal)
+        self._refused.add(refusal)
 
     async def _listen(self, link: Connection) -> None:
         """Take what comes in until the connection breaks, which raises."""
@@ -213,7 +215,7 @@ class MqttSink:
         self.retained.resend()
         while self.retained.untold:
             await self._send(link, self.retained.take(_WINDOW))
-        await link.publish(Message(self._topics.status, messages.ONLINE, retained=True))
+        await self._tell(link, Message(self._topics.status, messages.ONLINE, retained=True))
 
     async def _send_until_stopped(self, link: Connection) -> None:
         while True:
@@ -239,30 +241,49 @@ class MqttSink:
     ) -> None:
         """Send all at once, in this order; events that are acknowledged leave the outbox."""
         acked: list[int] = []
+        held: list[Message] = []
         await self.retained.remember()
 
-        async def deliver(message: Message, id_: int | None = None) -> None:
-            try:
-                await link.publish(message)
-            except BaseException:
-                self.publish_failures += 1
-                raise
-            if id_ is not None:
-                acked.append(id_)
+        async def deliver(each: Waiting) -> None:
+            topic = self._topics.event(each.event.source)
+            await self._publish(link, Message(topic, messages.event_payload(each.event)))
+            acked.append(each.id)
+
+        async def retain(state: Message) -> None:
+            if await self._tell(link, state):
+                held.append(state)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for message in states:
-                    group.create_task(deliver(message))
+                for state in states:
+                    group.create_task(retain(state))
                 for each in waiting:
-                    topic = self._topics.event(each.event.source)
-                    group.create_task(deliver(Message(topic, messages.event_payload(each.event)), each.id))
+                    group.create_task(deliver(each))
                 for topic, payload in numbers.items():
-                    group.create_task(deliver(Message(topic, payload, qos=0)))
+                    group.create_task(self._publish(link, Message(topic, payload, qos=0)))
         finally:
             if acked:
                 await self._outbox.ack(acked)
-        await self.retained.acknowledged(states)
+        await self.retained.acknowledged(held)
+
+    async def _tell(self, link: Connection, message: Message) -> bool:
+        """Publish what isn't an event; return whether the broker took it, for others mustn't wait for it."""
+        try:
+            await self._publish(link, message)
+        except RefusedError as error:
+            announces = message.topic.startswith(f"{self._config.homeassistant.discovery_prefix}/")
+            remedy = ", or set mqtt.homeassistant.enabled: false" if announces else ""
+            if message.payload:  # whoever has followed the remedy needn't hear that nothing can be removed
+                self._warn_once(f"{error}{remedy}")
+            return False
+        return True
+
+    async def _publish(self, link: Connection, message: Message) -> None:
+        try:
+            await link.publish(message)
+        except BaseException:
+            self.publish_failures += 1
+            raise
 
 
 async def subscribe(

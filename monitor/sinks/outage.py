@@ -7,7 +7,7 @@ import random
 import time
 
 from monitor.config import MqttConfig
-from monitor.sinks.connection import broker_name
+from monitor.sinks.connection import RefusedError, broker_name
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Outage:
         """Note that an attempt failed or a connection broke; return the seconds to wait now."""
         now = time.monotonic()
         if self._connected_at is not None:
-            self._note_loss(now - self._connected_at)
+            self._note_loss(now - self._connected_at, refused=isinstance(error, RefusedError))
             self._connected_at = None
         if self._since is None:
             self._since = now
@@ -65,14 +65,14 @@ class Outage:
         self._told.add(self.cause)
         return pause_seconds
 
-    def _note_loss(self, lasted_seconds: float) -> None:
+    def _note_loss(self, lasted_seconds: float, *, refused: bool) -> None:
         if lasted_seconds >= 10.0 * self._first_seconds:
             self._pause_seconds = self._first_seconds
             self._short_lived = 0
             self._told.clear()
             return
         self._short_lived += 1
-        if self._short_lived == _SHORT_LIVED:
+        if self._short_lived == _SHORT_LIVED and not refused:  # then it was us who closed it
             _log.warning(
                 "%s: closes every connection soon; does another client use the client id %r?",
                 *(broker_name(self._config), self._config.client_id),
