@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from monitor.clips.store import ClipStore, clip_name
+from monitor.clip_names import clip_name
+from monitor.clips.store import ClipStore
 from monitor.clips.tape import Judged, Take, Tape
 from monitor.config import ClipsConfig, Config, MedianSmoothing
 from monitor.errors import SinkError

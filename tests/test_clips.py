@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 
 import aiohttp
 import numpy as np
@@ -129,19 +130,45 @@ def test_sixteen_bits_come_back_as_they_were():
     assert to_pcm16(np.array([2.0, -2.0], np.float32)).tolist() == [32_767, -32_768]
 
 
+def hourly(hour):
+    return f"hall/2026-11-{22 + hour // 24}/{hour % 24:02}0000Z_low_0a1b2c3d.flac"
+
+
 def test_the_oldest_clips_go_first_by_age_and_by_size(tmp_path):
     store = ClipStore(tmp_path, keep_days=1, max_bytes=10**9)
     noise = np.random.default_rng(1).integers(-9000, 9000, 40_000).astype(np.int16)
     for hour in range(30):
-        store.write(f"hall/day{hour // 24}/{hour:02}.flac", noise, 16_000, now=hour * 3600.0)
-    assert sorted(path.stem for path in tmp_path.rglob("*.flac")) == [f"{hour:02}" for hour in range(5, 30)]
-    size = (tmp_path / "hall/day1/29.flac").stat().st_size
+        store.write(hourly(hour), noise, 16_000, now=hour * 3600.0)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.flac"))
+    assert left == [hourly(hour) for hour in range(5, 30)]
+    size = (tmp_path / hourly(29)).stat().st_size
     small = ClipStore(tmp_path, keep_days=1e6, max_bytes=3 * size)
-    small.write("hall/day1/30.flac", noise, 16_000, now=30 * 3600.0)
+    small.write(hourly(30), noise, 16_000, now=30 * 3600.0)
     left = sum(path.stat().st_size for path in tmp_path.rglob("*.flac"))
     assert small.total_bytes == left <= 3 * size
-    assert (tmp_path / "hall/day1/30.flac").is_file()
-    assert not (tmp_path / "hall/day0").exists()
+    assert (tmp_path / hourly(30)).is_file()
+    assert not (tmp_path / hourly(0)).parent.exists()
+
+
+def test_files_that_are_no_clips_are_neither_counted_nor_removed(tmp_path):
+    music = [
+        tmp_path / name
+        for name in (
+            "Beatles/Help/01 Help.flac",
+            "Beatles/Help/02 The Night Before.flac.part",
+            "hall/2026-11-22/notes.flac",
+            "hall/2026-11-22/song.part",
+        )
+    ]
+    for path in music:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not ours")
+        os.utime(path, (0.0, 0.0))
+    store = ClipStore(tmp_path, keep_days=1, max_bytes=1)
+    assert store.total_bytes == 0
+    store.prune(1e9)
+    store.write(hourly(0), np.zeros(1_000, np.int16), 16_000, now=1e9)
+    assert all(path.is_file() for path in music)
 
 
 @pytest.mark.real

@@ -6,22 +6,16 @@ import contextlib
 import io
 import os
 from collections import deque
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import soundfile
 
+from monitor.clip_names import CLIP_NAME
 from monitor.clips.tape import Pcm16
 from monitor.errors import SinkError
-from monitor.types import Event
 
 _PART = ".part"
-
-
-def clip_name(event: Event) -> str:
-    """Return where an event's clip lies below the folder: `hall/2026-11-22/183000Z_siren_3f2a9c01.flac`."""
-    began = datetime.fromtimestamp(event.started_at, UTC)
-    return f"{event.source}/{began:%Y-%m-%d}/{began:%H%M%S}Z_{event.name}_{event.id[:8]}.flac"
 
 
 class ClipStore:
@@ -34,9 +28,9 @@ class ClipStore:
         self._max_bytes = max_bytes
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for part in directory.glob(f"*/*/*{_PART}"):
+            for part in self._files(_PART):
                 part.unlink()
-            found = [(each.stat(), each) for each in directory.glob("*/*/*.flac")]
+            found = [(each.stat(), each) for each in self._files()]
         except OSError as error:
             raise self._refused(error) from None
         found.sort(key=lambda pair: pair[0].st_mtime)
@@ -77,6 +71,12 @@ class ClipStore:
                 path.unlink()
             with contextlib.suppress(OSError):  # a day with clips left in it stays
                 path.parent.rmdir()
+
+    def _files(self, ending: str = "") -> Iterator[Path]:
+        """Find clips, and no file that someone else has put there."""
+        for path in self._directory.glob(f"*/*/*.flac{ending}"):
+            if CLIP_NAME.fullmatch(path.relative_to(self._directory).as_posix().removesuffix(ending)):
+                yield path
 
     def _refused(self, error: OSError) -> SinkError:
         reason = error.strerror or str(error)

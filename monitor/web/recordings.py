@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
-_NAME = re.compile(r"[a-z0-9_]{1,64}/\d{4}-\d\d-\d\d/\d{6}Z_[a-z0-9_]{1,64}_[A-Za-z0-9-]{1,8}\.flac")
+from monitor.clip_names import CLIP_NAME
 
 
 def add_recordings(app: web.Application, directory: Path) -> None:
@@ -15,7 +14,7 @@ def add_recordings(app: web.Application, directory: Path) -> None:
 
     async def serve_clip(request: web.Request) -> web.FileResponse:
         name = request.match_info["name"]
-        if not _NAME.fullmatch(name):
+        if not CLIP_NAME.fullmatch(name):
             raise web.HTTPNotFound(text="There is no such clip.\n")
         # A file that is missing, a folder or a link elsewhere: aiohttp answers 404 or refuses links.
         path = directory / name
