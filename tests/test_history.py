@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +71,41 @@ def test_the_writer_keeps_to_age_and_size_by_itself(tmp_path):
         now[0] += 301.0
     assert [place.began for place in Folder(tmp_path).places()] == [BEGAN + h * HOUR for h in (2, 3, 4)]
     writer.close()
+
+
+def test_a_source_that_stays_away_keeps_no_segment_open_and_none_longer_than_the_rest(tmp_path):
+    now = [BEGAN]
+    writer = Writer(Folder(tmp_path), 1.0, 1e9, clock=lambda: now[0], monotonic=lambda: now[0])
+    writer.write([batch(0, 10, source="attic"), batch(0, 10)], [])
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    for hour in range(1, 27):
+        now[0] = BEGAN + hour * HOUR
+        writer.write([batch(int(hour * HOUR), int(hour * HOUR) + 10)], [])
+        now[0] += 40.0
+        writer.write([], [])
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles - 2
+    assert {place.source for place in Folder(tmp_path).places()} == {"hall"}
+    writer.close()
+
+
+def test_a_segment_that_is_still_appended_to_stays_open_though_its_hour_has_passed(tmp_path):
+    now = [0.0]
+    writer = Writer(Folder(tmp_path), 1e5, 1e12, clock=lambda: BEGAN + 9 * HOUR, monotonic=lambda: now[0])
+    for number in range(5):
+        writer.write([batch(number, number + 1)], [])
+        now[0] += 31.0
+    writer.close()
+    assert [len(segment) for segment in Folder(tmp_path).segments()] == [5]
+
+
+def test_what_a_crash_left_of_a_segment_is_in_no_way_of_the_next(tmp_path):
+    writer = Writer(Folder(tmp_path), 1e5, 1e12)
+    writer.write([batch(0, 1)], [])
+    writer.close()
+    next(tmp_path.glob("hall/*.rows")).unlink()
+    writer.write([batch(0, 3)], [])
+    writer.close()
+    assert [len(segment) for segment in Folder(tmp_path).segments()] == [3]
 
 
 def test_delete_takes_whole_hours_and_overwrites_what_may_still_be_written(tmp_path):

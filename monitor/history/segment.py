@@ -55,6 +55,8 @@ class SegmentWriter:
         """Make the files; raises FileExistsError where the segment is there already."""
         self.stem = stem
         self.kind = kind
+        self.synced = False
+        """Whether nothing was appended since the last `sync`."""
         self._vectors_written = 0
         with contextlib.ExitStack() as undo:
             self._vectors = _made(file_of(stem, VECTORS), undo)
@@ -76,6 +78,7 @@ class SegmentWriter:
         of_row = iter(vectors)
         for row, full in zip(rows, has_vector, strict=True):
             row["check"] = _checksum(row, next(of_row).tobytes() if full else b"")
+        self.synced = False
         _write_all(self._vectors, vectors.tobytes())
         _write_all(self._rows, rows.tobytes())
         self._vectors_written += len(vectors)
@@ -84,6 +87,7 @@ class SegmentWriter:
         """Have what was appended on the disk, so that a power cut leaves it there."""
         os.fdatasync(self._vectors)
         os.fdatasync(self._rows)
+        self.synced = True
 
     def close(self) -> None:
         """Close the files; they are whole after every `append`."""

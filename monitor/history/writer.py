@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from monitor.history.folder import HOUR_SECONDS, Folder, name_at
-from monitor.history.segment import EVENTS, SegmentWriter, file_of
+from monitor.history.segment import EVENTS, VECTORS, SegmentWriter, file_of
 from monitor.history.told import append_event
 from monitor.history.values import HalfArray, Kind, Rows
 
@@ -101,14 +101,19 @@ class Writer:
         if now is not None and now.kind == kind and _hour(now.stem.name) == _hour(name):
             return now
         if now is not None:
-            del self._open[kind.source]
-            now.sync()
-            now.close()
+            self._end(now)
         folder = self._folder.path / kind.source
         folder.mkdir(mode=0o700, exist_ok=True)
         made = SegmentWriter(_free(folder, time), kind)
         self._open[kind.source] = made
         return made
+
+    def _end(self, segment: SegmentWriter) -> None:
+        del self._open[segment.kind.source]
+        try:
+            segment.sync()
+        finally:
+            segment.close()
 
     def _note(self, event: Mapping[str, Any]) -> None:
         """Put an event beside the segment that its source is writing."""
@@ -119,8 +124,13 @@ class Writer:
     def _look_after(self) -> None:
         now = self._monotonic()
         if now - self._synced_at >= _SYNC_SECONDS:
-            for segment in self._open.values():
-                segment.sync()
+            this_hour = _hour(name_at(self._clock()))
+            for segment in list(self._open.values()):
+                # An open segment is never deleted, however long its source has been away.
+                if segment.synced and _hour(segment.stem.name) < this_hour:
+                    self._end(segment)
+                else:
+                    segment.sync()
             self._synced_at = now
         if self._retained_at is None or now - self._retained_at >= _RETAIN_SECONDS:
             self._folder.retain(
@@ -143,6 +153,6 @@ def _hour(name: str) -> str:
 
 def _free(folder: Path, time: float) -> Path:
     """Return a name for a new segment that isn't taken: the time's, or a millisecond later."""
-    while file_of(stem := folder / name_at(time), ".rows").exists():
+    while file_of(stem := folder / name_at(time), VECTORS).exists():
         time += 0.001
     return stem
