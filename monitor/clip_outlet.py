@@ -41,8 +41,13 @@ class ClipOutlet(Outlet):
         store: ClipStore,
         metrics: Metrics,
         vetoed: Callable[[FloatArray], FloatArray],
+        *,
+        clock: Callable[[], float] = time.time,
+        prune_seconds: float = 3600.0,
     ) -> None:
         """`vetoed` returns how sure it is of unwanted sound, shape (B,), for embeddings (B, D)."""
+        self._clock = clock
+        self._prune_seconds = prune_seconds
         self._clips = clips
         self._store = store
         self._metrics = metrics
@@ -112,13 +117,23 @@ class ClipOutlet(Outlet):
             self._finish(source)
 
     async def run(self) -> None:
-        """Write clips for ever."""
+        """Write clips for ever, and remove old ones also while there is nothing to write."""
         while True:
-            source, name, take = await self._queue.get()
+            try:
+                async with asyncio.timeout(self._prune_seconds):
+                    source, name, take = await self._queue.get()
+            except TimeoutError:
+                await self.prune()
+                continue
             try:
                 await self._write(source, name, take)
             finally:
                 self._queue.task_done()
+
+    async def prune(self) -> None:
+        """Remove what is too old or too much."""
+        await asyncio.to_thread(self._store.prune, self._clock())
+        self._metrics.clip_bytes(self._store.total_bytes)
 
     async def flush(self) -> None:
         """Wait until all is written."""
@@ -167,7 +182,7 @@ class ClipOutlet(Outlet):
     async def _write(self, source: str, name: str, take: Take) -> None:
         try:
             await asyncio.to_thread(
-                lambda: self._store.write(name, take.samples(), take.rate_hz, time.time())
+                lambda: self._store.write(name, take.samples(), take.rate_hz, self._clock())
             )
         except SinkError as error:
             self._metrics.clip(source, ClipOutcome.FAILED)
@@ -205,7 +220,7 @@ async def clip_outlet(
     """Record until left, then write what is open; raises SinkError where the folder can't be written."""
     store = await asyncio.to_thread(ClipStore, clips.directory, clips.keep_days, clips.max_bytes)
     outlet = ClipOutlet(config, clips, store, metrics, vetoed)
-    metrics.clip_bytes(store.total_bytes)
+    await outlet.prune()
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(outlet.run(), name="clips")
         try:

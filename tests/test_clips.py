@@ -1,4 +1,4 @@
-"""Clips: the sound of an event to the sample, whole files only, and none that the veto forbids."""
+"""Clips: the sound of an event to the sample, whole files only, as many and as old as is wanted."""
 
 import asyncio
 import itertools
@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from tones import RATE_HZ, scene, write_scene
 
+from monitor.clip_outlet import ClipOutlet, clip_outlet
 from monitor.clips.store import ClipStore
 from monitor.clips.tape import Tape, to_pcm16
 from monitor.config import HttpConfig
 from monitor.errors import SinkError
+from monitor.metrics import Metrics
 from monitor.types import AudioBlock, Phase
 from monitor.web.server import serve
 
@@ -169,6 +171,40 @@ def test_files_that_are_no_clips_are_neither_counted_nor_removed(tmp_path):
     store.prune(1e9)
     store.write(hourly(0), np.zeros(1_000, np.int16), 16_000, now=1e9)
     assert all(path.is_file() for path in music)
+
+
+async def test_old_clips_are_removed_at_the_start(tmp_path):
+    made = config(tmp_path, tmp_path / "a.wav")
+    old = tmp_path / "clips" / hourly(0)
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"fLaC")
+    os.utime(old, (0.0, 0.0))
+    registry = CollectorRegistry()
+    async with clip_outlet(made, made.clips, Metrics(registry, made), np.zeros_like):
+        assert not old.exists()
+        assert registry.get_sample_value("sound_monitor_clips_bytes") == 0
+
+
+async def test_clips_grow_old_also_where_no_other_is_written(tmp_path):
+    made = config(tmp_path, tmp_path / "a.wav")
+    store = ClipStore(tmp_path / "clips", keep_days=1, max_bytes=10**9)
+    store.write(hourly(0), np.zeros(1_000, np.int16), 16_000, now=0.0)
+    asked, loop, times = asyncio.Event(), asyncio.get_running_loop(), iter((86_000.0, 87_000.0))
+
+    def clock():
+        if (now := next(times, None)) is not None:
+            return now
+        loop.call_soon(asked.set)
+        return 0.0
+
+    metrics = Metrics(CollectorRegistry(), made)
+    outlet = ClipOutlet(made, made.clips, store, metrics, np.zeros_like, clock=clock, prune_seconds=0.0)
+    await outlet.prune()
+    assert (tmp_path / "clips" / hourly(0)).exists()
+    running = asyncio.create_task(outlet.run())
+    await asked.wait()
+    running.cancel()
+    assert not (tmp_path / "clips" / hourly(0)).exists()
 
 
 @pytest.mark.real
