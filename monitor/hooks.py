@@ -26,6 +26,7 @@ from monitor.types import Event
 _log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 4.0
+_POLL_SECONDS = 5.0
 _BACKOFF = Backoff(first_seconds=1.0, cap_seconds=300.0)
 
 
@@ -72,6 +73,7 @@ class HookOutlet(Outlet):
             config.sources is None or event.source in config.sources
         ):
             await self._outbox.put(event)
+            self._empty.clear()
             self._news.set()
 
     @property
@@ -83,24 +85,24 @@ class HookOutlet(Outlet):
         """Tell events for ever."""
         while True:
             self._news.clear()
-            waiting = await self._outbox.peek(1)
-            self._metrics.hook_waiting(self._label, self._outbox.backlog.pending)
-            if not waiting:
-                self._empty.set()
-                await self._news.wait()
-                self._empty.clear()
+            if waiting := await self._outbox.peek(1) if self._outbox.backlog.pending else []:
+                (first,) = waiting
+                if first.event.phase not in self._config.phases or await self._tell(first.event):
+                    await self._outbox.ack([first.id])
                 continue
-            (first,) = waiting
-            if first.event.phase in self._config.phases:
-                await self._tell(first.event)
-            await self._outbox.ack([first.id])
+            if not self._outbox.backlog.pending:
+                self._empty.set()
+            with suppress(TimeoutError):  # an outbox that couldn't be read is looked at again
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._news.wait()
 
     async def flush(self) -> None:
         """Wait until nothing waits."""
         if self._outbox.backlog.pending:
             await self._empty.wait()
 
-    async def _tell(self, event: Event) -> None:
+    async def _tell(self, event: Event) -> bool:
+        """Return whether that is done; else the outbox has to be looked at again."""
         waits = self._backoff.waits(self._rng)
         while True:
             try:
@@ -111,19 +113,20 @@ class HookOutlet(Outlet):
                 level = logging.DEBUG if self._failing and again else logging.WARNING
                 _log.log(level, "%s: %s%s", self._label, error, "; trying again" if again else "")
                 if not again:
-                    return
+                    return True
                 self._failing = True
                 await asyncio.sleep(next(waits))
                 # It may have grown too old or too many meanwhile.
                 still = await self._outbox.peek(1)
                 if not still or still[0].event.id != event.id or still[0].event.phase != event.phase:
-                    return
+                    return False
             else:
                 break
         if self._failing:
             _log.info("%s: works again", self._label)
             self._failing = False
         self._metrics.hook(self._label, HookOutcome.DELIVERED)
+        return True
 
 
 @asynccontextmanager

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
+import threading
 from contextlib import asynccontextmanager
 
 import psutil
 import pytest
 from aiohttp import web
+from mqtt_kit import until
 from prometheus_client import CollectorRegistry
 
 from monitor.config import Config
@@ -15,6 +18,7 @@ from monitor.errors import CredentialError
 from monitor.hooks import HookOutlet, hook_outlets
 from monitor.metrics import Metrics
 from monitor.outbox import Outbox
+from monitor.outbox.file import EventFile
 from monitor.sinks.webhook import Webhook
 from monitor.supervise import Backoff
 from monitor.types import Event, Phase, Reason
@@ -45,9 +49,11 @@ class Receiver:
         self.requests = []
         self.got = asyncio.Event()
         self.release = None
+        self.waiting = False
 
     async def _handle(self, request):
         body = await request.read()
+        self.waiting = True
         if self.release is not None:
             await self.release.wait()
         answer = self.answers.pop(0) if self.answers else 200
@@ -174,6 +180,53 @@ async def test_what_a_webhook_has_not_taken_waits_for_the_next_start(tmp_path):
         async with outlet(made, tmp_path) as _:
             await received.until(6)
         assert received.taken() == [(f"id{n}", phase) for n in range(3) for phase in ("start", "end")]
+
+
+@pytest.fixture
+def failing_disk(monkeypatch):
+    """Files whose events can't be read while it is set."""
+    failing, read = threading.Event(), EventFile.read
+
+    def read_or_fail(*arguments):
+        if failing.is_set():
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+        return read(*arguments)
+
+    monkeypatch.setattr(EventFile, "read", read_or_fail)
+    monkeypatch.setattr("monitor.hooks._POLL_SECONDS", 0.01)
+    return failing
+
+
+async def test_an_event_that_could_not_be_read_is_told_when_the_disk_is_well(tmp_path, failing_disk):
+    async with receiver() as received:
+        async with outlet(config(webhooks={"pager": {"url": received.url}}), tmp_path) as (hook, _):
+            await hook.deliver(event(1))
+            await asyncio.wait_for(hook.flush(), 10)
+            failing_disk.set()
+            await hook.deliver(event(2))
+            flushing = asyncio.create_task(hook.flush())
+            await until(lambda: hook._outbox._failing)
+            assert not flushing.done(), "it can't be read, which doesn't mean that nothing waits"
+            failing_disk.clear()
+            await asyncio.wait_for(flushing, 10)
+        assert received.taken() == [("id1", "start"), ("id2", "start")]
+
+
+async def test_an_event_that_is_tried_again_outlives_a_disk_that_can_not_be_read(tmp_path, failing_disk):
+    async with receiver() as received:
+        received.answers = [500] * 3
+        async with outlet(config(webhooks={"pager": {"url": received.url}}), tmp_path) as (hook, _):
+            received.release = asyncio.Event()
+            await hook.deliver(event(1))
+            await until(lambda: received.waiting)
+            failing_disk.set()
+            received.release.set()
+            await until(lambda: hook._outbox._failing)
+            failing_disk.clear()
+            await asyncio.wait_for(hook.flush(), 10)
+        assert received.taken() == [("id1", "start")]
 
 
 async def test_only_the_events_sources_and_phases_that_are_wanted_are_told(tmp_path):
