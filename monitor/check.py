@@ -12,6 +12,7 @@ from monitor.config import Config, FileSource, HttpConfig, MedianSmoothing, Mqtt
 from monitor.errors import SourceError
 from monitor.rules import (
     DELAY_ASSUMES,
+    MOST_BEHIND_SECONDS,
     Timing,
     event_in_words,
     whole_hops,
@@ -136,12 +137,19 @@ def _length(path: Path) -> float:
 
 def _about_times(config: Config, event: str) -> Iterator[str]:
     rules, hop_seconds = config.events[event], config.windows.hop_seconds
+    held = "level.for_seconds" if rules.level else "min_on_seconds"
     for key, seconds in (
-        ("level.for_seconds" if rules.level else "min_on_seconds", rules.min_on_seconds),
+        (held, rules.min_on_seconds),
         ("min_off_seconds", rules.min_off_seconds),
     ):
         if 0.0 < seconds < hop_seconds:
             yield f"events.{event}.{key}: {seconds:g} is less than a hop and counts as {hop_seconds:g}"
+    delay = Timing.of(config, event).delay_seconds or 0.0
+    if config.clips is not None and rules.clip and delay > MOST_BEHIND_SECONDS:
+        yield (
+            f"events.{event}: is told up to {delay:g} s after its beginning, and clips reach back "
+            f"{MOST_BEHIND_SECONDS:g} s from then: they lack it; shorten {held}, or set clip: false"
+        )
     longest = rules.max_duration_seconds
     if longest is not None and longest <= max(rules.min_on_seconds, hop_seconds):
         yield (

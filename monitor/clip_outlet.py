@@ -12,10 +12,11 @@ from dataclasses import replace
 from monitor.clip_names import clip_name
 from monitor.clips.store import ClipStore
 from monitor.clips.tape import Judged, Take, Tape
-from monitor.config import ClipsConfig, Config, MedianSmoothing
+from monitor.config import ClipsConfig, Config
 from monitor.errors import SinkError
 from monitor.metrics import Metrics
 from monitor.pipeline import Outlet
+from monitor.rules import kept_behind_seconds
 from monitor.status import ClipOutcome
 from monitor.types import Activity, AudioBlock, Event, FloatArray, Phase, Scores, Window
 
@@ -24,7 +25,6 @@ _log = logging.getLogger(__name__)
 _WAITING = 16
 """Clips that wait for the disk at most."""
 _FLUSH_SECONDS = 4.0
-_MOST_BEHIND_SECONDS = 60.0
 _WHY = {
     ClipOutcome.VETOED: "something in it sounds like privacy.veto",
     ClipOutcome.UNJUDGED: "privacy.veto could not judge all of it (windows dropped, detection off)",
@@ -68,7 +68,9 @@ class ClipOutlet(Outlet):
         for source in set(self._tapes) - set(config.sources):
             self._finish(source)
             del self._tapes[source]
-        self._keep_seconds = self._clips.pre_seconds + min(_behind_seconds(config), _MOST_BEHIND_SECONDS)
+        self._keep_seconds = self._clips.pre_seconds + kept_behind_seconds(config)
+        for tape in self._tapes.values():
+            tape.keep_seconds = self._keep_seconds
 
     def named(self, event: Event) -> Event:
         """Let a take end with its event; name the clip, unless it already must not be kept."""
@@ -197,17 +199,6 @@ class ClipOutlet(Outlet):
     def _complain(self, text: str) -> None:
         _log.log(logging.DEBUG if self._failing else logging.WARNING, "%s", text)
         self._failing = True
-
-
-def _behind_seconds(config: Config) -> float:
-    """How long after its beginning an event is decided on, at the most; and some more for a slow machine."""
-    steadied = [config.smoothing, *(each.smoothing for each in config.events.values() if each.smoothing)]
-    smoothing = max(
-        getattr(each, "seconds", 0.0) * (1.0 if isinstance(each, MedianSmoothing) else 3.0)
-        for each in steadied
-    )
-    longest = max(each.min_on_seconds for each in config.events.values())
-    return 3 * config.windows.window_seconds + smoothing + longest + 5.0
 
 
 @asynccontextmanager

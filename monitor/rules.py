@@ -22,6 +22,8 @@ DELAY_ASSUMES = (
     "Delays count from the onset, at the worst moment for the windows, of a sound that scores 1.0 in every "
     "window it fills and 0 before; the time of scoring comes on top."
 )
+MOST_BEHIND_SECONDS = 60.0
+"""Sound that is kept in memory, at most, for the clip of an event that hasn't been told yet."""
 # Like the state machine's: rounding of floating-point seconds, nothing else.
 _SLACK_SECONDS = 1e-3
 
@@ -71,6 +73,18 @@ def _rise_windows(
             return median_length(seconds, hop_seconds) // 2 + 1 if threshold > 0.0 else 1
         case _:
             return 1
+
+
+def kept_behind_seconds(config: Config) -> float:
+    """How long after its beginning an event is told, in the worst case, on a slow machine; within bounds."""
+    steadied = [config.smoothing_of(event) for event in config.events]
+    smoothing = max(
+        getattr(each, "seconds", 0.0) * (1.0 if isinstance(each, MedianSmoothing) else 3.0)
+        for each in steadied
+    )
+    longest = max(each.min_on_seconds for each in config.events.values())
+    behind = 3 * config.windows.window_seconds + smoothing + longest + 5.0
+    return min(behind, MOST_BEHIND_SECONDS)
 
 
 def windows_in_words(config: Config) -> str:

@@ -43,6 +43,10 @@ SLIPS = {
         "events.dog.cooldown_seconds: 1 has no effect, since min_off_seconds and a hop pass anyway "
         "(1.5 in all); raise or remove it"
     ): event(cooldown_seconds=1),
+    (
+        "events.dog: is told up to 182.5 s after its beginning, and clips reach back 60 s from then: they "
+        "lack it; shorten min_on_seconds, or set clip: false"
+    ): configure({"dog": {"prompts": "a dog barking", "min_on_seconds": 180}}, clips={"directory": "clips"}),
     "events.dog.on_threshold: 0.99 is hardly ever reached; lower it": event(on_threshold=0.99),
     "events.dog.off_threshold: 0 is never undercut, so the event never ends; raise it": event(
         off_threshold=0
@@ -116,11 +120,16 @@ def test_a_slip_is_warned_of_alone(says):
             },
             {"room": {}, "yard": {"device": "USB"}},
         ),
+        configure({"dog": {"prompts": "a dog barking", "min_on_seconds": 40}}, clips={"directory": "clips"}),
+        configure(
+            {"dog": {"prompts": "a dog barking", "min_on_seconds": 180, "clip": False}},
+            clips={"directory": "clips"},
+        ),
         configure(http={"host": "::1"}),
         configure(http={"host": "0.0.0.0", "enabled": False}),
         configure(mqtt={"broker": "localhost"}),
     ],
-    ids=["times", "words", "apart", "loopback", "off", "broker"],
+    ids=["times", "words", "apart", "clips", "no clip", "loopback", "off", "broker"],
 )
 def test_nothing_is_warned_of_without_reason(config):
     assert warnings(config) == []

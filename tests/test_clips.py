@@ -20,7 +20,7 @@ from monitor.clips.tape import Tape, to_pcm16
 from monitor.config import HttpConfig
 from monitor.errors import SinkError
 from monitor.metrics import Metrics
-from monitor.types import AudioBlock, Phase
+from monitor.types import AudioBlock, Event, Phase, Reason
 from monitor.web.server import serve
 
 
@@ -205,6 +205,21 @@ async def test_clips_grow_old_also_where_no_other_is_written(tmp_path):
     await asked.wait()
     running.cancel()
     assert not (tmp_path / "clips" / hourly(0)).exists()
+
+
+async def test_a_source_keeps_as_much_sound_as_the_configuration_in_force_asks_for(tmp_path):
+    made = config(tmp_path, tmp_path / "a.wav")
+    slow = config(tmp_path, tmp_path / "a.wav", events={"low": {"prompts": "a", "min_on_seconds": 40}})
+    metrics = Metrics(CollectorRegistry(), made)
+    outlet = ClipOutlet(made, made.clips, ClipStore(tmp_path, 1, 10**9), metrics, np.zeros_like)
+    second = np.zeros(100, np.float32)
+    outlet.heard(block(0, second))
+    outlet.configure(slow)
+    for position in range(100, 10_000, 100):
+        outlet.heard(block(position, second))
+    await outlet.deliver(Event("1", "hall", "low", Phase.START, 108.5, None, 0.9, 0.5, Reason.THRESHOLD))
+    (take,) = outlet._tape("hall").close()
+    assert take.start_time == 107.0
 
 
 @pytest.mark.real
