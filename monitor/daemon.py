@@ -87,6 +87,7 @@ class Daemon:
         self._pipeline: Pipeline | None = None
         self._mqtt: MqttOutlet | None = None
         self._recorder: Recorder | None = None
+        self._hooks: Sequence[HookOutlet] = ()
         self._outlets = Outlets(LogOutlet())
         self._live = Live(enable=self._enable, ask=self._ask if config.history else None)
         self._reload = ReloadStatus(ok=True, at=self._started_at)
@@ -146,11 +147,12 @@ class Daemon:
                             clip_outlet(config, config.clips, self._metrics, self._scorer.vetoed)
                         )
                     )
-                hooks: list[HookOutlet] = []
                 if config.webhooks or config.commands:
                     directory = _made(state_directory(config))
-                    hooks = await stack.enter_async_context(hook_outlets(config, directory, self._metrics))
-                    outlets += hooks
+                    self._hooks = await stack.enter_async_context(
+                        hook_outlets(config, directory, self._metrics)
+                    )
+                    outlets += self._hooks
                 if self._mqtt is not None:
                     outlets.append(self._mqtt)
                 if config.history is not None:
@@ -164,7 +166,7 @@ class Daemon:
                     )
                     outlets.append(self._recorder)
                 self._outlets = Outlets(*outlets)
-                cut_short = [each.cut_short for each in (self._mqtt, *hooks) if each]
+                cut_short = [each.cut_short for each in (self._mqtt, *self._hooks) if each]
                 for event in {event.id: event for events in cut_short for event in events}.values():
                     await self._outlets.deliver(event)
                 await self._listen(notifier, switches)
@@ -221,6 +223,8 @@ class Daemon:
             backlog = self._backlog
             dropped = self._mqtt.dropped if self._mqtt else {}
             self._metrics.outbox(backlog.pending, backlog.oldest_time, backlog.unsaved, dropped)
+            for hook in self._hooks:
+                hook.observe()
             self._metrics.rebuilds(self._scorer.rebuilds)
             self._metrics.mqtt(self._mqtt_connected)
             self._metrics.publish_failures(self._mqtt.publish_failures if self._mqtt else 0)

@@ -81,6 +81,11 @@ class HookOutlet(Outlet):
         """Ends that the process before this one died too early to tell, for this one to deliver."""
         return self._outbox.cut_short
 
+    def observe(self) -> None:
+        """Tell the metrics what waits and what was given up."""
+        backlog = self._outbox.backlog
+        self._metrics.hook_outbox(self._label, backlog.pending, backlog.unsaved, self._outbox.dropped)
+
     async def run(self) -> None:
         """Tell events for ever."""
         while True:

@@ -21,6 +21,7 @@ from monitor.types import Activity, Event, Phase
 
 _INFERENCE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_GIVEN_UP = ("age", "count", "disk", "unreadable")
 _LATENCY_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -102,6 +103,10 @@ class Metrics:
             "hooks_total", "Attempts to tell webhooks and commands, by how they went.", "hook", "outcome"
         )
         self._hook_waiting = gauge("hook_events", "Events that wait for a webhook or command.", "hook")
+        self._hook_unsaved = gauge("hook_unsaved_events", "Those of them that only memory holds.", "hook")
+        self._hook_dropped = counter(
+            "hook_dropped_total", "Events given up before the webhook or command had them.", "hook", "reason"
+        )
 
         self._mqtt = gauge(
             "mqtt_connected", "1 while the MQTT broker has accepted the connection; NaN where MQTT is off."
@@ -118,7 +123,7 @@ class Metrics:
         self._outbox_dropped = counter(
             "outbox_dropped_total", "Events that were given up before the broker had them.", "reason"
         )
-        for given_up in ("age", "count", "disk", "unreadable"):
+        for given_up in _GIVEN_UP:
             self._outbox_dropped.labels(given_up)
         self._rebuilds = counter("model_rebuilds_total", "Times that the model failed and was loaded anew.")
 
@@ -146,9 +151,7 @@ class Metrics:
             self._reused,
         )
         self._of_event = (self._score, self._threshold, self._active, self._enabled, self._events)
-        self._publish_failures_told = self._rebuilds_told = 0
-        self._history_told = (0, 0)
-        self._outbox_told: Mapping[str, int] = {}
+        self._told: dict[Counter, int] = {}
         self._sources: frozenset[str] = frozenset()
         # Looked up once: a window tells the scores of all its events.
         self._pairs: dict[tuple[str, str], tuple[Gauge, Gauge]] = {}
@@ -159,8 +162,11 @@ class Metrics:
     def _add_hooks(self, config: Config) -> None:
         for hook in config.hook_labels:
             self._hook_waiting.labels(hook)
+            self._hook_unsaved.labels(hook)
             for outcome in HookOutcome:
                 self._hooks.labels(hook, outcome)
+            for given_up in _GIVEN_UP:
+                self._hook_dropped.labels(hook, given_up)
 
     def configure(self, config: Config) -> None:
         """Have exactly the series of this configuration: new ones from 0, the others going on."""
@@ -296,9 +302,12 @@ class Metrics:
         """Tell how an attempt to tell a webhook or command went."""
         self._hooks.labels(hook, outcome).inc()
 
-    def hook_waiting(self, hook: str, pending: int) -> None:
-        """Tell how many events wait for a webhook or command."""
+    def hook_outbox(self, hook: str, pending: int, unsaved: int, dropped: Mapping[str, int]) -> None:
+        """Tell of a webhook or command what `outbox` tells of the broker."""
         self._hook_waiting.labels(hook).set(pending)
+        self._hook_unsaved.labels(hook).set(unsaved)
+        for reason, total in dropped.items():
+            self._count(self._hook_dropped.labels(hook, reason), total)
 
     def mqtt(self, connected: bool | None) -> None:
         """Tell whether the broker has accepted the connection; None: MQTT is turned off."""
@@ -306,8 +315,7 @@ class Metrics:
 
     def publish_failures(self, total: int) -> None:
         """Tell how many messages the broker didn't take since the start."""
-        self._publish_failures.inc(total - self._publish_failures_told)
-        self._publish_failures_told = total
+        self._count(self._publish_failures, total)
 
     def outbox(self, pending: int, oldest_at: float | None, unsaved: int, dropped: Mapping[str, int]) -> None:
         """Tell how many events wait for the broker and since when (Unix seconds), and what became of others.
@@ -318,19 +326,21 @@ class Metrics:
         self._outbox_oldest.set(oldest_at or 0.0)
         self._outbox_unsaved.set(unsaved)
         for reason, total in dropped.items():
-            self._outbox_dropped.labels(reason).inc(total - self._outbox_told.get(reason, 0))
-        self._outbox_told = dict(dropped)
+            self._count(self._outbox_dropped.labels(reason), total)
 
     def rebuilds(self, total: int) -> None:
         """Tell how often the model had to be loaded anew since the start."""
-        self._rebuilds.inc(total - self._rebuilds_told)
-        self._rebuilds_told = total
+        self._count(self._rebuilds, total)
 
     def history(self, written: int, dropped: int) -> None:
         """Tell how many windows the history has kept and lost since the start."""
-        self._history_written.inc(written - self._history_told[0])
-        self._history_dropped.inc(dropped - self._history_told[1])
-        self._history_told = (written, dropped)
+        self._count(self._history_written, written)
+        self._count(self._history_dropped, dropped)
+
+    def _count(self, counter: Counter, total: int) -> None:
+        """Raise it to what somebody else has counted since the start."""
+        counter.inc(total - self._told.get(counter, 0))
+        self._told[counter] = total
 
     def reload(self, ok: bool, at: float) -> None:
         """Tell how the last reading of the configuration went; the first one counts too."""

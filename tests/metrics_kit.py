@@ -29,6 +29,8 @@ DOCUMENTED = {
     "sound_monitor_clips_total": "counter",
     "sound_monitor_hooks_total": "counter",
     "sound_monitor_hook_events": "gauge",
+    "sound_monitor_hook_unsaved_events": "gauge",
+    "sound_monitor_hook_dropped_total": "counter",
     "sound_monitor_clips_bytes": "gauge",
     "sound_monitor_windows_dropped_total": "counter",
     "sound_monitor_inference_duration_seconds": "histogram",
@@ -81,7 +83,7 @@ def drive(metrics: Metrics) -> None:
     metrics.clip_bytes(70_000)
     for outcome in HookOutcome:
         metrics.hook("webhook pager", outcome)
-    metrics.hook_waiting("webhook pager", 2)
+    metrics.hook_outbox("webhook pager", 2, 1, {"age": 1, "count": 2, "disk": 3, "unreadable": 4})
     metrics.mqtt(connected=True)
     metrics.publish_failures(4)
     metrics.outbox(2, 1_700_000_000.0, 1, {"age": 1, "count": 2, "disk": 3, "unreadable": 4})

@@ -64,6 +64,7 @@ async def test_every_expression_of_dashboard_and_rules_gives_data_of_a_running_d
     config = {
         "sources": {"room": {"type": "demo"}, "hall": {"type": "demo", "seed": 2}},
         "events": {"siren": "a siren wailing", "doorbell": "a doorbell ringing"},
+        "webhooks": {"pager": {"url": "http://127.0.0.1:1/"}},
     }
     async with daemon(tmp_path, config) as running:
         await running.logged("listening:")

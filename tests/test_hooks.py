@@ -158,6 +158,28 @@ async def test_an_event_that_the_receiver_refuses_is_given_up_and_the_next_is_to
         assert "refuses the event: 422" in caplog.text
 
 
+async def test_what_waits_for_a_webhook_that_is_away_and_what_is_given_up_shows_in_the_metrics(tmp_path):
+    made = config(webhooks={"pager": {"url": "http://127.0.0.1:1/hook"}})
+    registry = CollectorRegistry()
+
+    def told(name, **labels):
+        return registry.get_sample_value(f"sound_monitor_{name}", {"hook": "webhook pager", **labels})
+
+    async with Outbox(tmp_path / "outbox.db", max_events=3) as kept:
+        hook = Webhook(made.webhooks["pager"], None)
+        pager = HookOutlet(
+            "webhook pager", made.webhooks["pager"], hook, kept, Metrics(registry, made), AT_ONCE
+        )
+        running = asyncio.create_task(pager.run())
+        for number in range(5):
+            await pager.deliver(event(number))
+        pager.observe()
+        running.cancel()
+        assert told("hook_events") == 3
+        assert told("hook_dropped_total", reason="count") == 2
+        assert told("hook_unsaved_events") == 0
+
+
 async def test_what_a_webhook_has_not_taken_waits_for_the_next_start(tmp_path):
     async with receiver() as received:
         made = config(webhooks={"pager": {"url": "http://127.0.0.1:1/hook"}})

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.config import Config
+from monitor.config import Config, WebhookConfig
 from monitor.metrics import Metrics
 from monitor.status import DropReason, RestartReason
 from monitor.types import Activity, Phase
@@ -178,6 +178,16 @@ def test_what_the_outbox_gave_up_is_told_as_totals(registry, metrics):
         metrics.outbox(0, None, 0, {"disk": total, "age": 1})
         for reason, told in (("disk", total), ("age", 1), ("count", 0)):
             key = ("sound_monitor_outbox_dropped_total", (("reason", reason),))
+            assert samples(registry)[key] == told
+
+
+def test_what_a_hooks_outbox_gave_up_is_told_as_totals_of_that_hook(registry):
+    webhooks = {name: WebhookConfig(url="http://localhost/") for name in "ab"}
+    metrics = Metrics(registry, CONFIG.model_copy(update={"webhooks": webhooks}))
+    for total in (0, 3, 3, 8):
+        metrics.hook_outbox("webhook a", 5, 1, {"age": total, "disk": 1})
+        for hook, reason, told in (("a", "age", total), ("a", "disk", 1), ("a", "count", 0), ("b", "age", 0)):
+            key = ("sound_monitor_hook_dropped_total", (("hook", f"webhook {hook}"), ("reason", reason)))
             assert samples(registry)[key] == told
 
 
