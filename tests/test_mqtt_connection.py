@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import threading
 import time
 from pathlib import Path
 
+import aiomqtt
 import pytest
 from mosquitto import Mosquitto, mosquitto
 from mqtt_kit import (
@@ -135,3 +137,39 @@ async def test_a_broker_that_sends_nonsense_with_its_acceptance_is_left_at_once(
                     pass
     gc.collect()
     assert not caplog.records, "an error that nobody has looked at is told when it is collected"
+
+
+async def test_a_connection_that_comes_when_the_loop_is_about_to_end_leaves_nothing_pending(
+    broker: Mosquitto, caplog, monkeypatch
+):
+    started, abandoned = threading.Event(), threading.Event()
+    connecting, abandoning = _Client._client_connect, _Client.abandon
+
+    def connect_late(client: _Client) -> None:
+        started.set()
+        assert abandoned.wait(10)
+        connecting(client)
+        time.sleep(0.1)  # the loop, which waits for this thread before it ends, takes notice
+
+    def abandon(client: _Client) -> None:
+        abandoning(client)
+        abandoned.set()
+
+    async def give_up_while_connecting() -> None:
+        async def link() -> None:
+            async with connect(config_for(broker), environ={}):
+                pass
+
+        task = asyncio.create_task(link())
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        await asyncio.wait([task])
+
+    lingering = []
+    monkeypatch.setattr(aiomqtt.Client, "_misc_loop", lingering.append)
+    monkeypatch.setattr(_Client, "_client_connect", connect_late)
+    monkeypatch.setattr(_Client, "abandon", abandon)
+    await asyncio.to_thread(asyncio.run, give_up_while_connecting())
+    gc.collect()
+    assert not lingering, "a task that sleeps, and is destroyed while it does if the loop ends just then"
+    assert not caplog.records

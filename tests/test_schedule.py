@@ -153,8 +153,8 @@ class TestEvents:
         detector.switch(Switches().turned("room", "dog", on=False))
         assert self.play(detector, "2025-03-24T23:00", [1.0] * 3) == []
         detector.switch(Switches())
-        assert self.play(detector, "2025-03-24T23:00", [1.0] * 3) == [(Phase.START, 0, Reason.THRESHOLD)]
-        assert self.play(detector, "2025-03-24T12:00", [1.0]) == [(Phase.END, 0, Reason.SCHEDULE)]
+        assert self.play(detector, "2025-03-25T01:00", [1.0] * 3) == [(Phase.START, 0, Reason.THRESHOLD)]
+        assert self.play(detector, "2025-03-25T12:00", [1.0]) == [(Phase.END, 0, Reason.SCHEDULE)]
         detector.switch(Switches().turned("room", "dog", on=False))
         assert self.play(detector, "2025-03-25T23:00", [1.0] * 3) == []
 

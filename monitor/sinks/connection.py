@@ -220,6 +220,11 @@ class _Client(aiomqtt.Client):
         if self._abandoned:
             self._shut()
 
+    async def _misc_loop(self) -> None:
+        # A thread that nobody waits for any more may connect when the event loop is about to end.
+        if not self._abandoned:
+            await super()._misc_loop()
+
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
         def write() -> None:
             try:
