@@ -166,7 +166,11 @@ async def test_a_connection_that_comes_when_the_loop_is_about_to_end_leaves_noth
         await asyncio.wait([task])
 
     lingering = []
-    monkeypatch.setattr(aiomqtt.Client, "_misc_loop", lingering.append)
+
+    async def linger(client: aiomqtt.Client) -> None:
+        lingering.append(client)
+
+    monkeypatch.setattr(aiomqtt.Client, "_misc_loop", linger)
     monkeypatch.setattr(_Client, "_client_connect", connect_late)
     monkeypatch.setattr(_Client, "abandon", abandon)
     await asyncio.to_thread(asyncio.run, give_up_while_connecting())
