@@ -1,4 +1,4 @@
-"""The model and the one thread that owns it: loading, texts, batches, and one rebuild after a failure."""
+"""A model and the one thread that owns it: loading, texts, batches, and one rebuild after a failure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import logging
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -23,23 +24,20 @@ from monitor.veto import veto_head
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_Calls = queue.SimpleQueue[Callable[[], None] | None]
 
 
 class ModelThread:
     """A single daemon thread that runs calls in order.
 
     Not a ThreadPoolExecutor: the interpreter waits for those at exit, and a model that is still loading
-    must not hold up a shutdown.
+    must not hold up a shutdown. It ends when nobody holds it any more.
     """
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="model", daemon=True).start()
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-            del call
+        self._calls: _Calls = queue.SimpleQueue()
+        threading.Thread(target=_work, args=[self._calls], name="model", daemon=True).start()
+        self._end = weakref.finalize(self, self._calls.put, None)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` on the thread and return what it returns or raise what it raises."""
@@ -67,13 +65,21 @@ class ModelThread:
 
     def close(self) -> None:
         """Let the thread end after the calls it has."""
-        self._calls.put(None)
+        self._end()
+
+
+def _work(calls: _Calls) -> None:
+    while (call := calls.get()) is not None:
+        call()
+        del call
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A loaded encoder and the head for one configuration: what a reload swaps in."""
 
+    thread: ModelThread
+    """Has loaded the encoder, and makes every call of it."""
     encoder: Encoder
     encoder_config: EncoderConfig
     texts: Mapping[str, FloatArray]
@@ -98,11 +104,10 @@ class Scored:
 
 
 class Scorer:
-    """Scores batches of windows on the model's thread."""
+    """Scores batches of windows on the thread of the model in use."""
 
     def __init__(self, load: Callable[[EncoderConfig], Encoder] = load_encoder) -> None:
         self._load = load
-        self._thread = ModelThread()
         self._prepared: Prepared | None = None
         self._rebuilt = False
         self.rebuilds = 0
@@ -121,12 +126,18 @@ class Scorer:
         return self._prepared
 
     async def prepare(self, config: Config) -> Prepared:
-        """Load what a configuration needs, without using it yet; raises EncoderError, ConfigError."""
-        return await self._thread.run(lambda: self._prepare(config))
+        """Load what a configuration needs, without using it yet; raises EncoderError, ConfigError.
 
-    def _prepare(self, config: Config) -> Prepared:
+        Another model is loaded on a thread of its own: meanwhile the one in use goes on scoring.
+        """
         now = self._prepared
-        if now is not None and now.encoder_config == config.encoder:
+        if now is not None and now.encoder_config != config.encoder:
+            now = None
+        thread = ModelThread() if now is None else now.thread
+        return await thread.run(lambda: self._prepare(config, thread, now))
+
+    def _prepare(self, config: Config, thread: ModelThread, now: Prepared | None) -> Prepared:
+        if now is not None:
             encoder, known, heard = now.encoder, now.texts, now.heard
         else:
             encoder, known, heard = self._load(config.encoder), {}, None
@@ -137,7 +148,8 @@ class Scorer:
         heard, learned = hear(config, encoder, heard)
         head = Head.build(config, texts, encoder.logit_scale, learned, heard.unrelated)
         veto = veto_head(config, texts, encoder.logit_scale)
-        return Prepared(encoder, config.encoder, texts, heard, head, veto, config.history is not None)
+        halved = config.history is not None
+        return Prepared(thread, encoder, config.encoder, texts, heard, head, veto, halved)
 
     def use(self, prepared: Prepared) -> None:
         """Score with this from the next batch on."""
@@ -156,16 +168,16 @@ class Scorer:
         """
         prepared = self._in_use
         try:
-            scores = await self._thread.run(lambda: self._score(prepared, windows))
+            scores = await prepared.thread.run(lambda: self._score(prepared, windows))
         except EncoderError as error:
             if self._rebuilt:
                 raise
             _log.warning("the model failed and is being rebuilt: %s", error)
             self._rebuilt = True
             self.rebuilds += 1
-            prepared = await self._thread.run(lambda: self._rebuild(prepared))
+            prepared = await prepared.thread.run(lambda: self._rebuild(prepared))
             self._prepared = prepared
-            scores = await self._thread.run(lambda: self._score(prepared, windows))
+            scores = await prepared.thread.run(lambda: self._score(prepared, windows))
         else:
             self._rebuilt = False
         return scores
@@ -185,4 +197,5 @@ class Scorer:
 
     def close(self) -> None:
         """Let the model's thread end."""
-        self._thread.close()
+        if self._prepared is not None:
+            self._prepared.thread.close()

@@ -2,16 +2,20 @@
 
 import asyncio
 import itertools
+import threading
 
 import pytest
 from pipeline_kit import EVENTS, Collected, Live, config, live, loaded, pipeline
 from prometheus_client import CollectorRegistry
 from tones import ToneEncoder, scene
 
+from monitor.config import EncoderConfig
 from monitor.errors import EncoderError, SourceError
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.types import Phase, Reason
+
+LARGER = EncoderConfig(max_batch=32)
 
 
 async def test_reload_keeps_what_is_unchanged_and_ends_what_is_gone():
@@ -80,6 +84,78 @@ async def test_a_reload_that_cannot_load_its_model_changes_nothing():
     assert [activity.active for activity in built.activities()] == [True, False]
     built.stop()
     await running
+
+
+async def test_windows_are_scored_while_a_reload_loads_another_model_and_each_model_keeps_to_one_thread():
+    loading, gate, blocks = asyncio.Event(), threading.Event(), asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    threads = []
+
+    class Noted(ToneEncoder):
+        def __init__(self):
+            self.threads = {threading.get_ident()}
+            threads.append(self.threads)
+
+        def embed_audio(self, windows):
+            self.threads.add(threading.get_ident())
+            return super().embed_audio(windows)
+
+        def embed_text(self, prompts):
+            self.threads.add(threading.get_ident())
+            return super().embed_text(prompts)
+
+    def load(encoder):
+        if encoder.max_batch == 32:
+            loop.call_soon_threadsafe(loading.set)
+            assert gate.wait(20)
+        return Noted()
+
+    class Fed(Live):
+        async def __aiter__(self):
+            async for block in super().__aiter__():
+                await blocks.get()
+                yield block
+
+    async def scored(first, last):
+        for number in range(first, last + 1):
+            blocks.put_nowait(None)
+            await collected.until(lambda number=number: len(collected.times.get("hall", [])) == number)
+
+    made = config({"hall": {"type": "microphone"}}, windows={"window_seconds": 0.5, "hop_seconds": 0.5})
+    sound = itertools.repeat(scene((500, 0.5)))
+    built, collected, _ = await pipeline(
+        made, scorer=await loaded(made, load), open_source=lambda name, *_: Fed(name, sound)
+    )
+    running = asyncio.create_task(built.run())
+    await scored(1, 2)
+    reloading = asyncio.create_task(built.apply(made.model_copy(update={"encoder": LARGER})))
+    async with asyncio.timeout(10):
+        await loading.wait()
+    await scored(3, 12)
+    assert not reloading.done()
+    gate.set()
+    await reloading
+    await scored(13, 14)
+    first, second = threads
+    assert (len(first), len(second)) == (1, 1)
+    assert not first & second
+    built.stop()
+    await running
+
+
+async def test_a_model_s_thread_ends_with_it():
+    made = config({"hall": {"type": "microphone"}})
+    threads = []
+
+    def load(_):
+        threads.append(threading.current_thread())
+        return ToneEncoder()
+
+    scorer = await loaded(made, load)
+    scorer.use(await scorer.prepare(made.model_copy(update={"encoder": LARGER})))
+    await asyncio.to_thread(threads[0].join, 10)
+    assert [thread.is_alive() for thread in threads] == [False, True]
+    scorer.close()
 
 
 class Gated(Collected):

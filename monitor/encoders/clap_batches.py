@@ -124,7 +124,8 @@ class CudaBatches:
                     self._compute(rows)
             stream.synchronize()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool, stream=stream):
+            # Meanwhile another thread may be scoring with the model before.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 result = self._compute(rows)
             self._graphs[size] = (graph, result)
 
