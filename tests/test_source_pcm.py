@@ -317,3 +317,11 @@ class TestRate:
 
     def test_it_takes_ten_seconds_to_tell(self):
         assert self.play(44_100, 9) is None
+
+    def test_a_rate_that_is_wrong_and_unsteady_is_told_once_and_again_after_it_was_right(self):
+        watch = RateWatch(RATE, 0.0)
+        told = []
+        for number, came_hz in enumerate((8_000, 11_000, 14_000, 9_000, RATE, 12_000), start=1):
+            watch.count(10 * came_hz, 10.0 * number)
+            told.append(watch.problem and watch.problem.split(" frames")[0])
+        assert told == [*["about 8000"] * 4, None, "about 12000"]

@@ -52,8 +52,9 @@ class RateWatch:
         if elapsed < _RATE_OVER_SECONDS:
             return
         came_hz = self._frames / elapsed
-        self.problem = None
-        if abs(came_hz / self._rate_hz - 1.0) > _RATE_TOLERANCE:
+        if abs(came_hz / self._rate_hz - 1.0) <= _RATE_TOLERANCE:
+            self.problem = None
+        elif self.problem is None:  # else it lasts: another number is no news
             self.problem = (
                 f"about {float(f'{came_hz:.3g}'):g} frames a second come, and rate_hz says {self._rate_hz}: "
                 "mend it, or encoding and channels, unless the network loses sound"
