@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from monitor.check_sources import is_loopback, missing, source_in_words, source_slips
-from monitor.config import Config, FileSource, HttpConfig, MedianSmoothing, MqttConfig
+from monitor.config import CommandConfig, Config, FileSource, HttpConfig, MedianSmoothing, MqttConfig
 from monitor.errors import SourceError
 from monitor.rules import (
     DELAY_ASSUMES,
@@ -111,6 +112,19 @@ def _warnings(config: Config, path: Path) -> Iterator[str]:
     if config.mqtt is not None:
         yield from _about_mqtt(config.mqtt, path)
     yield from _about_http(config.http)
+    for name, webhook in config.webhooks.items():
+        if webhook.token_file is not None:
+            yield from missing(f"webhooks.{name}.token_file", webhook.token_file)
+    for name, command in config.commands.items():
+        if problem := no_program(command):
+            yield f"commands.{name}.run: {problem}"
+
+
+def no_program(command: CommandConfig) -> str | None:
+    """Return why its program can't be run; None where it can."""
+    if shutil.which(command.run[0]):
+        return None
+    return f"{command.run[0]} is not there, or not for this user to run; install it, or mend the path"
 
 
 def _about_loops(config: Config) -> Iterator[str]:

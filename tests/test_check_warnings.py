@@ -162,3 +162,15 @@ def test_a_password_without_tls_is_warned_of_unless_it_stays_on_the_machine(tmp_
     assert warnings(configure(mqtt={"broker": "lan", **secret}), path) == [says]
     assert warnings(configure(mqtt={"broker": "lan", "tls": {}, **secret}), path) == []
     assert warnings(configure(mqtt={"broker": "localhost", **secret}), path) == []
+
+
+def test_a_command_that_is_not_there_and_a_token_that_is_not_there_are_warned_of(tmp_path):
+    run, token = tmp_path / "lampp", tmp_path / "token"
+    config = configure(
+        commands={"lamp": {"run": [str(run), "--blink"]}, "well": {"run": ["sh"]}},
+        webhooks={"pager": {"url": "http://localhost/", "token_file": str(token)}},
+    )
+    assert warnings(config) == [
+        f"webhooks.pager.token_file: {token} {NOT_THERE}",
+        f"commands.lamp.run: {run} is not there, or not for this user to run; install it, or mend the path",
+    ]

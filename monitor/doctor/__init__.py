@@ -16,6 +16,7 @@ from monitor.config_file import load_config
 from monitor.doctor.doors import look_at_broker, look_at_http, look_at_secrets
 from monitor.doctor.finding import Finding, Verdict, worked
 from monitor.doctor.hearing import look_at_sound_cards, look_at_sources
+from monitor.doctor.hooks import look_at_hooks
 from monitor.doctor.machine import Clock, look_at_disk, look_at_examples, look_at_model
 from monitor.errors import ConfigError
 
@@ -45,10 +46,15 @@ async def examine(
         yield finding
     async for finding in look_at_broker(config, environ):
         yield finding
-    for finding in await asyncio.to_thread(lambda: [*look_at_http(config, environ)]):
+    async for finding in look_at_hooks(config):
         yield finding
     for finding in await asyncio.to_thread(
-        lambda: [*look_at_secrets(config, path, environ), *look_at_disk(config, environ), *clock.findings()]
+        lambda: [
+            *look_at_http(config, environ),
+            *look_at_secrets(config, path, environ),
+            *look_at_disk(config, environ),
+            *clock.findings(),
+        ]
     ):
         yield finding
 
