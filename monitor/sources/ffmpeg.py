@@ -17,10 +17,11 @@ from monitor.config import FfmpegSource
 from monitor.errors import SourceError
 from monitor.pcm import sanitised
 from monitor.redact import without_credentials
+from monitor.sources.bursts import ReadAhead
 from monitor.sources.playback import Pacer, Playback
 from monitor.sources.stream import RawStream, StalledError
 from monitor.sources.timeline import Now, Timeline
-from monitor.types import AudioBlock
+from monitor.types import AudioBlock, FloatArray
 
 _BLOCK_SECONDS = 0.1
 # Looking the name up, connecting, and finding out what it is that comes.
@@ -107,7 +108,7 @@ class Ffmpeg:
         self._talking = asyncio.create_task(self._talk(), name=f"ffmpeg of {self.name}")
         self._timeline = Timeline(self.name, self._rate_hz, self._rate_hz, drop_early=True)
         self._playback = Playback(self.name, self._rate_hz, time.time(), Pacer())
-        self._ready: deque[AudioBlock] = deque()
+        self._ahead = ReadAhead(self._dated) if config.is_live else None
         return self
 
     async def _start(self, arguments: list[str], limit: int) -> Process:
@@ -151,6 +152,8 @@ class Ffmpeg:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._ahead is not None:
+            await self._ahead.close()
         try:
             for end in (self._process.terminate, self._process.kill):
                 with contextlib.suppress(ProcessLookupError):
@@ -178,24 +181,22 @@ class Ffmpeg:
         return self
 
     async def __anext__(self) -> AudioBlock:
-        while not self._ready:
-            self._ready.extend(await self._next_blocks())
-        return self._ready.popleft()
+        if self._ahead is not None:
+            return await self._ahead.next()
+        return await self._playback.block(await self._samples(), gap=False)
 
-    async def _next_blocks(self) -> list[AudioBlock]:
+    async def _dated(self) -> list[AudioBlock]:
+        samples, now = await self._samples(), self._now()
+        return self._timeline.push(samples, captured_at=now.monotonic, now=now)
+
+    async def _samples(self) -> FloatArray:
         try:
             frames = await self._stream.read()
         except StalledError as error:
             raise SourceError(
                 f"{self._shown} gave no sound for {error.args[0]:g} s{self._reason()}"
             ) from None
-        if frames is None:
-            return await self._end()
-        samples = sanitised(frames[:, 0])
-        if not self._config.is_live:
-            return [await self._playback.block(samples, gap=False)]
-        now = self._now()
-        return self._timeline.push(samples, captured_at=now.monotonic, now=now)
+        return await self._end() if frames is None else sanitised(frames[:, 0])
 
     async def _end(self) -> NoReturn:
         """Tell a recording's end from a failure."""
