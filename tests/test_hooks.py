@@ -1,44 +1,24 @@
-"""Webhooks and commands: told at least once, in order, and never in anyone's way."""
+"""Webhooks, and what they share with commands: told at least once, in order, and never in anyone's way."""
 
 import asyncio
 import json
 import sqlite3
-import sys
 import threading
 from contextlib import asynccontextmanager
 
-import psutil
 import pytest
 from aiohttp import web
+from hook_kit import AT_ONCE, config, event, outlet
 from mqtt_kit import until
 from prometheus_client import CollectorRegistry
 
-from monitor.config import Config
 from monitor.errors import CredentialError
 from monitor.hooks import HookOutlet, hook_outlets
 from monitor.metrics import Metrics
 from monitor.outbox import Outbox
 from monitor.outbox.file import EventFile
 from monitor.sinks.webhook import Webhook
-from monitor.supervise import Backoff
-from monitor.types import Event, Phase, Reason
-
-AT_ONCE = Backoff(first_seconds=0.001, cap_seconds=0.001)
-
-
-def config(**hooks):
-    return Config.model_validate(
-        {
-            "sources": {"hall": {"type": "microphone"}, "attic": {"type": "microphone"}},
-            "events": {"dog": "a dog barking", "cat": "a cat meowing"},
-            **hooks,
-        }
-    )
-
-
-def event(number, phase=Phase.START, name="dog", source="hall"):
-    ended_at = 101.0 if phase is Phase.END else None
-    return Event(f"id{number}", source, name, phase, 100.0, ended_at, 0.9, 0.5, Reason.THRESHOLD)
+from monitor.types import Phase
 
 
 class Receiver:
@@ -86,15 +66,6 @@ async def receiver():
         yield made
     finally:
         await runner.cleanup()
-
-
-@asynccontextmanager
-async def outlet(made, folder):
-    """The one hook of a configuration, tried again at once, with its metrics."""
-    registry = CollectorRegistry()
-    async with hook_outlets(made, folder, Metrics(registry, made), {}) as (only,):
-        only._backoff = AT_ONCE
-        yield only, registry
 
 
 async def test_a_webhook_gets_every_event_in_order_with_its_token(tmp_path):
@@ -278,56 +249,6 @@ async def test_a_slow_webhook_holds_up_nobody(tmp_path):
             assert slow.requests == []
             slow.release.set()
             await slow.until(4)
-
-
-async def test_a_command_gets_the_event_on_its_input_and_in_its_environment(tmp_path):
-    script = tmp_path / "hook.py"
-    script.write_text(
-        "import json, os, sys\n"
-        "with open(sys.argv[1], 'a') as file:\n"
-        "    told = json.load(sys.stdin)\n"
-        "    print(told['event'], told['phase'], os.environ['SOUND_MONITOR_ID'], file=file)\n"
-    )
-    out = tmp_path / "out.txt"
-    made = config(commands={"lamp": {"run": [sys.executable, str(script), str(out)]}})
-    async with outlet(made, tmp_path) as (hook, _):
-        await hook.deliver(event(1))
-        await hook.deliver(event(1, Phase.END))
-        await asyncio.wait_for(hook.flush(), 20)
-    assert out.read_text().splitlines() == ["dog start id1", "dog end id1"]
-
-
-@pytest.mark.parametrize(
-    ("run", "says"),
-    [
-        (["/no/such/program"], "'/no/such/program' can't be run: No such file or directory; check `run`"),
-        (["sh", "-c", "echo first >&2; echo no lamp >&2; exit 3"], "sh failed (exit status 3): no lamp"),
-        (["sh", "-c", "exec 0<&-; exit 0"], None),
-    ],
-)
-async def test_a_command_that_fails_is_told_once_and_not_run_again(tmp_path, caplog, run, says):
-    made = config(commands={"lamp": {"run": run}})
-    async with outlet(made, tmp_path) as (hook, registry):
-        await hook.deliver(event(1))
-        await asyncio.wait_for(hook.flush(), 20)
-    outcome = "given_up" if says else "delivered"
-    told = {"hook": "command lamp", "outcome": outcome}
-    assert registry.get_sample_value("sound_monitor_hooks_total", told) == 1
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ([f"command lamp: {says}"] if says else [])
-
-
-@pytest.mark.real
-async def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path, caplog):
-    pids = tmp_path / "pids"
-    run = ["sh", "-c", f"sleep 600 & echo $! $$ > {pids}; wait"]
-    made = config(commands={"lamp": {"run": run, "timeout_seconds": 1}})
-    async with outlet(made, tmp_path) as (hook, _):
-        await hook.deliver(event(1))
-        await asyncio.wait_for(hook.flush(), 20)
-    assert "command lamp: sh was killed: it took over 1 s (timeout_seconds)" in caplog.text
-    left = [psutil.Process(int(pid)) for pid in pids.read_text().split() if psutil.pid_exists(int(pid))]
-    assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
 
 
 async def test_a_token_file_that_is_missing_is_told_by_its_field(tmp_path):

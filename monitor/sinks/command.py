@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import PurePath
+from typing import BinaryIO
 
 from monitor.config import CommandConfig
 from monitor.errors import SinkError
@@ -15,10 +17,14 @@ from monitor.types import Event
 
 _SHOWN_CHARACTERS = 200
 _MOST_BYTES = 65_536
+_LAST_WORDS_SECONDS = 0.5
 
 
 class Command:
-    """Runs the program in a process group of its own, which is killed when it takes too long."""
+    """Runs the program in a process group of its own, which is killed when it takes too long.
+
+    What it leaves at work when it ends in time goes on.
+    """
 
     def __init__(self, config: CommandConfig) -> None:
         self._config = config
@@ -26,54 +32,92 @@ class Command:
 
     async def tell(self, event: Event) -> None:
         """Run it for an event and wait for its end; raises SinkError where it fails."""
+        async with _listening() as (mouth, words):
+            process = await self._start(event, mouth)
+            try:
+                async with asyncio.timeout(self._config.timeout_seconds):
+                    await _give(process, event_payload(event) + b"\n")
+                    await process.wait()
+            except TimeoutError:
+                seconds = self._config.timeout_seconds
+                raise SinkError(
+                    f"{self.name} was killed: it took over {seconds:g} s (timeout_seconds)"
+                ) from None
+            finally:
+                if process.returncode is None:
+                    await _kill(process)
+            if process.returncode:
+                raise SinkError(
+                    f"{self.name} failed (exit status {process.returncode}){await words.last_line()}"
+                )
+
+    async def _start(self, event: Event, mouth: BinaryIO) -> asyncio.subprocess.Process:
         facts = {
             f"SOUND_MONITOR_{name.upper()}": str(value)
             for name, value in event_fields(event).items()
             if value is not None
         }
         try:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *self._config.run,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=mouth,
                 env=os.environ | facts,
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SinkError(f"{self._config.run[0]!r} can't be run: {reason}; check `run`") from None
-        try:
-            async with asyncio.timeout(self._config.timeout_seconds):
-                said = await _talk(process, event_payload(event) + b"\n")
-        except TimeoutError:
-            raise SinkError(
-                f"{self.name} was killed: it took over {self._config.timeout_seconds:g} s (timeout_seconds)"
-            ) from None
         finally:
-            await _kill(process)
-        if process.returncode:
-            raise SinkError(f"{self.name} failed (exit status {process.returncode}){said}")
+            mouth.close()
 
 
-async def _talk(process: asyncio.subprocess.Process, text: bytes) -> str:
-    """Give it its input, and return the last line of what it says on standard error."""
-    if process.stdin is None or process.stderr is None:
+class _LastWords(asyncio.Protocol):
+    """The end of what a program says on standard error."""
+
+    def __init__(self) -> None:
+        self._said = b""
+        self._over = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self._said = (self._said + data)[-_MOST_BYTES:]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._over.set()
+
+    async def last_line(self) -> str:
+        """Return it, after a colon; to be asked when the program has ended."""
+        with contextlib.suppress(TimeoutError):  # what it has left at work may hold the pipe open for ever
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._over.wait()
+        last = self._said.decode(errors="replace").strip().rpartition("\n")[2]
+        return f": {last[:_SHOWN_CHARACTERS]}" if last else ""
+
+
+@contextlib.asynccontextmanager
+async def _listening() -> AsyncIterator[tuple[BinaryIO, _LastWords]]:
+    """Yield a pipe of ours: while anyone holds one of asyncio's, it takes the program for running."""
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "wb", 0) as mouth, os.fdopen(ours, "rb", 0) as ear:
+        transport, words = await asyncio.get_running_loop().connect_read_pipe(_LastWords, ear)
+        try:
+            yield mouth, words
+        finally:
+            transport.close()
+
+
+async def _give(process: asyncio.subprocess.Process, text: bytes) -> None:
+    if process.stdin is None:
         raise RuntimeError
     with contextlib.suppress(ConnectionError):  # it needn't read
         process.stdin.write(text)
         await process.stdin.drain()
     process.stdin.close()
-    said = b""
-    while chunk := await process.stderr.read(_MOST_BYTES):
-        said = (said + chunk)[-_MOST_BYTES:]
-    await process.wait()
-    last = said.decode(errors="replace").strip().rpartition("\n")[2]
-    return f": {last[:_SHOWN_CHARACTERS]}" if last else ""
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    # The group: what the program has started holds the pipes open, too.
+    # The group: what the program has started would go on.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
