@@ -12,7 +12,7 @@ from monitor.config import LogConfig
 from monitor.redact import one_line
 
 # Libraries that tell at INFO what their users tell in their own words.
-_CHATTY = ("aiohttp", "amqtt", "asyncio", "httpx", "huggingface_hub", "transformers", "transitions")
+_CHATTY = ("aiohttp", "asyncio", "httpx", "huggingface_hub", "transformers")
 
 
 def setup(config: LogConfig) -> None:

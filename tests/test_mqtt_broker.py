@@ -14,7 +14,8 @@ import pytest
 from amqtt.errors import AMQTTError, ProtocolHandlerError
 from mqtt_kit import an_event, delivered, memory_folder, running, until
 
-from monitor.config import MqttConfig
+from monitor import log
+from monitor.config import LogConfig, MqttConfig
 from monitor.errors import SinkError
 from monitor.outbox import Outbox
 from monitor.sinks.broker import EmbeddedBroker, _quietly, _Writer
@@ -195,6 +196,24 @@ async def test_strange_bytes_harm_nobody(caplog: pytest.LogCaptureFixture):
         await until(lambda: not broker._clients)
     assert [text for text in found if "client_connected_cb" in text] == []
     assert not [record for record in caplog.records if record.name.startswith(("amqtt", "transitions"))]
+
+
+async def test_a_probe_of_the_port_is_no_line_in_the_log_of_the_daemon(capsys):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        log.setup(LogConfig())
+        async with EmbeddedBroker(MqttConfig(port=free_port()), environ={}) as broker:
+            _reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+            await until(lambda: broker._clients)
+            writer.close()
+            await until(lambda: not broker._clients)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"info sinks.broker: embedded MQTT broker at 127.0.0.1:{broker.port}")
 
 
 async def test_a_client_that_publishes_at_a_quality_of_service_that_is_none_is_dropped():
