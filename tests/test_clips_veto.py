@@ -145,7 +145,7 @@ async def test_a_dropped_window_does_no_harm_where_others_hold_its_sound(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "gaps", [{"missing": [5.5, 6.0]}, {"zeros": [2.5, 3.0, 3.5]}, {"other_words_at": 5.5}]
+    "gaps", [{"missing": [5.5, 6.0]}, {"zeros": [4.0, 4.5, 5.0]}, {"other_words_at": 5.5}]
 )
 async def test_sound_that_nobody_judged_is_in_no_clip(tmp_path, gaps, caplog):
     caplog.set_level("INFO")
@@ -153,6 +153,30 @@ async def test_sound_that_nobody_judged_is_in_no_clip(tmp_path, gaps, caplog):
     assert (told.clip, take) == (None, None)
     assert outcomes == {"unjudged": 1, "vetoed": 0}
     assert "isn't kept: privacy.veto could not judge all of it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("gaps", "begins"),
+    [
+        pytest.param({"zeros": [2.5, 3.0, 3.5]}, 3.0, id="lost in between"),
+        pytest.param({"zeros": [3.5, 4.0, 4.5]}, 4.0, id="right up to the event"),
+        pytest.param({"zeros": [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]}, 3.5, id="switched on late"),
+        pytest.param({"other_words_at": 4.5}, 3.5, id="other words"),
+        pytest.param({"zeros": [2.5, 3.0, 3.5], "unwanted": [2.0]}, 3.0, id="unwanted before the hole"),
+    ],
+)
+async def test_sound_that_nobody_judged_before_the_event_only_shortens_the_clip(tmp_path, gaps, begins):
+    told, outcomes, take = await Heard(tmp_path).play(**gaps)
+    assert told.clip is not None
+    assert outcomes == {"unjudged": 0, "vetoed": 0}
+    assert take.start_time == begins
+    assert len(take.samples()) == (6.75 - begins) * RATE_HZ
+
+
+async def test_unwanted_sound_between_a_hole_and_the_event_is_in_no_clip(tmp_path):
+    told, outcomes, take = await Heard(tmp_path).play(zeros=[2.5, 3.0, 3.5], unwanted=[4.0])
+    assert (told.clip, take) == (None, None)
+    assert outcomes == {"unjudged": 0, "vetoed": 1}
 
 
 async def test_a_clip_ends_where_its_sound_is_no_longer_judged(tmp_path):

@@ -139,18 +139,19 @@ class Tape:
     def begin(self, name: str, started_at: float) -> bool:
         """Begin a take for an event that began at `started_at`, Unix seconds; tell whether there is sound.
 
-        It reaches as far back as the tape does.
+        It reaches as far back as the tape does, and not over sound that nobody judged before the event.
         """
         if not self._pieces:
             return False
-        rate = self._rate_hz
+        rate, started = self._rate_hz, self._position(started_at)
         begin = max(self._position(started_at - self._pre_seconds), self._pieces[0].position)
+        begin = self._behind_holes(begin, started)
         take = self._takes[name] = Take(
             name=name,
             rate_hz=rate,
             begin=begin,
             limit=begin + round(self._max_seconds * rate),
-            start_time=started_at + (begin - self._position(started_at)) / rate,
+            start_time=started_at + (begin - started) / rate,
             pieces=[piece for piece in self._pieces if piece.end > begin],
             judged_until=begin,
         )
@@ -185,6 +186,15 @@ class Tape:
         for take in given:
             del self._takes[take.name]
         return given
+
+    def _behind_holes(self, begin: int, started: int) -> int:
+        """Return where sound begins that is judged up to the event: `begin`, or behind the last hole."""
+        judged_until = begin
+        for window in self._judged:
+            if judged_until < window.begin <= started:
+                begin = window.begin
+            judged_until = max(judged_until, window.end)
+        return begin
 
     def _position(self, time: float) -> int:
         """Return the sample at a time, by the block that it lies in or the nearest."""
