@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     try:
         status = arguments.handler(arguments)
-        sys.stdout.flush()
+        _flush()
         sys.exit(status)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
@@ -63,10 +63,15 @@ def _told(errors: Sequence[Exception]) -> int | None:
     for line in dict.fromkeys(map(_in_words, errors)):
         print(f"sound-monitor: {line}", file=sys.stderr)  # noqa: T201
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError:
         _drop_output()
     return FAILED
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # None where the daemon was started with it closed
+        sys.stdout.flush()
 
 
 def _drop_output() -> None:
@@ -79,7 +84,10 @@ def _is_full(error: Exception) -> bool:
 
 
 def _in_words(error: Exception) -> str:
-    return f"can't write: {error.strerror}; make room" if isinstance(error, OSError) else str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    what = f" {str(error.filename)!r}" if error.filename else ""
+    return f"can't write{what}: {error.strerror}; make room"
 
 
 def _parser() -> argparse.ArgumentParser:

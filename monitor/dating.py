@@ -110,6 +110,10 @@ class Dater:
         self._started_at, self._free_from = None, ended_at + self._cooldown_seconds
         return replace(change, started_at=started_at, ended_at=ended_at)
 
+    def follow(self, previous: Dater) -> None:
+        """Date no beginning before the end of the last occurrence under rules that held before."""
+        self._free_from = previous._free_from - previous._cooldown_seconds
+
     def forget(self) -> None:
         """Begin anew, as if nothing had ever been told."""
         self._started_at, self._free_from = None, -np.inf

@@ -160,6 +160,8 @@ class Detector:
                 change = machine.end(previous._last_time or 0.0, Reason.RELOAD)
                 if change is not None:
                     events.append(previous._event(index, change))
+                if name in self._names:
+                    self._daters[self._names.index(name)].follow(previous._daters[index])
         if kept:
             self._past.adopt(previous._past, kept)
         self._last_time, self._newest = previous._last_time, previous._newest

@@ -120,6 +120,28 @@ def test_output_that_nobody_reads_any_more_ends_a_command_quietly(tmp_path, argu
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_error_is_one_line_also_where_there_is_no_standard_output(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "monitor",
+        "replay",
+        tmp_path / "none.wav",
+        "--config",
+        "config/demo.yaml",
+    ]
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$@" >&-', "sh", *map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "none.wav' can't be read" in done.stderr
+
+
 def test_check_exits_2_on_a_bad_file_and_names_the_line(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text(

@@ -155,3 +155,18 @@ def test_dates_on_recorded_scores_are_the_detectors(rule, smoothing, windows):
         smooth.append([detector.activities()[0].smooth])
     timeline = Timeline("room", ends, levels, values, np.array(smooth, np.float32))
     assert decide(config, "low", timeline, rule["on_threshold"]) == told.list()
+
+
+def test_under_changed_rules_no_occurrence_begins_before_the_last_one_ended():
+    ids = map(str, range(10))
+    before, after = (
+        Detector("room", made({"on_threshold": on}, {"method": "none"}), lambda: next(ids))
+        for on in (0.5, 0.4)
+    )
+    ends = WINDOW + HOP * np.arange(6)
+    for end in ends[:4].tolist():
+        before.process(Scores("room", end - WINDOW, end, -20.0, scores(0.9)))
+    (ended,) = after.succeed(before)
+    (begun,) = after.process(Scores("room", ends[4] - WINDOW, float(ends[4]), -20.0, scores(0.9)))
+    assert (ended.phase, begun.phase) == (Phase.END, Phase.START)
+    assert begun.started_at >= ended.ended_at

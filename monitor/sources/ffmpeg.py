@@ -152,9 +152,9 @@ class Ffmpeg:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._ahead is not None:
-            await self._ahead.close()
         try:
+            if self._ahead is not None:
+                await self._ahead.close()
             for end in (self._process.terminate, self._process.kill):
                 with contextlib.suppress(ProcessLookupError):
                     end()
