@@ -7,7 +7,7 @@ import logging
 import os
 import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -141,7 +141,7 @@ async def hook_outlets(
     """Open an outlet for every webhook and command; raises SinkError, CredentialError."""
     async with AsyncExitStack() as stack:
         outlets = []
-        for label, hook_config, hook in _hooks(config, environ):
+        for label, hook_config, hook in _hooks(config, environ, stack):
             outbox = await stack.enter_async_context(
                 Outbox(
                     directory / f"outbox-{label.replace(' ', '-')}.db",
@@ -163,7 +163,9 @@ async def hook_outlets(
                 task.cancel()
 
 
-def _hooks(config: Config, environ: Mapping[str, str]) -> list[tuple[str, HookConfig, Hook]]:
+def _hooks(
+    config: Config, environ: Mapping[str, str], stack: AsyncExitStack
+) -> list[tuple[str, HookConfig, Hook]]:
     found: list[tuple[str, HookConfig, Hook]] = []
     for name, webhook in config.webhooks.items():
         token = read_secret(
@@ -171,5 +173,5 @@ def _hooks(config: Config, environ: Mapping[str, str]) -> list[tuple[str, HookCo
         )
         found.append((f"webhook {name}", webhook, Webhook(webhook, token)))
     for name, command in config.commands.items():
-        found.append((f"command {name}", command, Command(command)))
+        found.append((f"command {name}", command, stack.enter_context(closing(Command(command)))))
     return found

@@ -71,6 +71,34 @@ async def test_what_a_command_leaves_at_work_goes_on(tmp_path, caplog, output):
     assert ("sh failed (exit status 3): not today" in caplog.text) == (not output)
 
 
+async def test_what_a_command_leaves_at_work_may_go_on_talking(tmp_path):
+    go, done = tmp_path / "go", tmp_path / "done"
+    os.mkfifo(go)
+    made = config(commands={"lamp": {"run": ["sh", "-c", f"(read word < {go}; echo hi >&2; > {done}) &"]}})
+    async with outlet(made, tmp_path) as (hook, _):
+        await hook.deliver(event(1))
+        await asyncio.wait_for(hook.flush(), 15)
+        pipe = os.open(go, os.O_RDWR)
+        os.write(pipe, b"go\n")
+        await until(done.exists)
+        os.close(pipe)
+
+
+async def test_nobody_is_listened_to_any_more_when_all_ends(tmp_path):
+    go, done = tmp_path / "go", tmp_path / "done"
+    os.mkfifo(go)
+    made = config(commands={"lamp": {"run": ["sh", "-c", f"(read word < {go}; > {done}) &"]}})
+    open_before = psutil.Process().num_fds()
+    async with outlet(made, tmp_path) as (hook, _):
+        await hook.deliver(event(1))
+        await asyncio.wait_for(hook.flush(), 15)
+    await until(lambda: psutil.Process().num_fds() <= open_before)
+    pipe = os.open(go, os.O_RDWR)
+    os.write(pipe, b"go\n")
+    await until(done.exists)
+    os.close(pipe)
+
+
 @pytest.mark.real
 async def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path, caplog):
     pids = tmp_path / "pids"
