@@ -100,7 +100,8 @@ async def replay(
         name: event.model_copy(update={"sources": None, "schedule": None})
         for name, event in config.events.items()
     }
-    config = config.model_copy(update={"events": events})
+    # No clips are written, and a veto on them needn't hear what no event does.
+    config = config.model_copy(update={"events": events, "clips": None})
     scorer.use(await scorer.prepare(config))
     files = each_once(files)
     named = list(slugs(files).items())

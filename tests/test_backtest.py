@@ -184,11 +184,16 @@ def test_another_encoder_or_other_windows_are_left_out_and_told(tmp_path):
     )
 
 
-def test_windows_that_a_louder_gate_left_out_are_counted(tmp_path):
+VETO = {"clips": {"directory": "unused"}, "privacy": {"veto": ["a 4000 Hz tone"]}}
+
+
+@pytest.mark.parametrize("more", [{}, VETO], ids=["no clips", "a veto on clips"])
+def test_windows_that_a_louder_gate_left_out_are_counted(tmp_path, more):
     file = write_scene(tmp_path / "hall.wav", (None, 4), (500, 2))
-    asyncio.run(recorded(config(), [file], tmp_path / "history"))
-    lower = config(windows={"window_seconds": 1, "hop_seconds": 0.25, "min_level_dbfs": -90})
-    assert tried(config(), tmp_path / "history").unscored == 0
+    made = config(**more)
+    asyncio.run(recorded(made, [file], tmp_path / "history"))
+    lower = config(windows={"window_seconds": 1, "hop_seconds": 0.25, "min_level_dbfs": -90}, **more)
+    assert tried(made, tmp_path / "history").unscored == 0
     assert tried(lower, tmp_path / "history").unscored > 5
 
 

@@ -290,6 +290,22 @@ async def test_live_sources_that_end_end_the_listening(hall, tmp_path):
     assert out.exists()
 
 
+async def test_no_veto_makes_the_model_hear_silence_where_no_clips_are_written(tmp_path):
+    class Deaf(ToneEncoder):
+        def embed_audio(self, windows):
+            raise AssertionError
+
+    made = config(
+        {"hall": {"type": "file", "path": str(write_scene(tmp_path / "a.wav", (None, 3)))}},
+        windows={"window_seconds": 1.0, "hop_seconds": 0.25, "min_level_dbfs": -40},
+        clips={"directory": str(tmp_path)},
+        privacy={"veto": ["speech"]},
+    )
+    with redirect_stdout(io.StringIO()):
+        await calibrate(made, Options(tmp_path / "t.yaml", 24.0, minutes=60.0), Scorer(lambda _: Deaf()))
+    assert (tmp_path / "t.yaml").exists()
+
+
 async def test_listening_ends_in_time_and_on_an_interrupt(hall, tmp_path):
     out = tmp_path / "timed.yaml"
     await said(live(hall, loop=True), Options(out, 24.0, minutes=1.5 / 60))

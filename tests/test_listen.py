@@ -13,12 +13,15 @@ import soundfile
 from conftest import ROOT
 from mqtt_kit import an_event
 from rich.console import Console
+from tones import ToneEncoder, write_scene
 
+from monitor import listen as listening
 from monitor.config import Config
 from monitor.heads import Head, prompts_of
 from monitor.listen import Lines, Screen
 from monitor.nearest import Nearest
 from monitor.prototypes import AudioPrototype, normalise
+from monitor.scoring import Scorer
 from monitor.sinks.messages import event_fields
 from monitor.types import Activity, Scores, Window
 
@@ -125,6 +128,26 @@ def test_listen_tells_a_script_what_a_source_brings_until_it_ends(tmp_path):
     levels = [each["level_dbfs"] for each in lines if "scores" in each]
     assert levels
     assert levels == pytest.approx([-20.0] * len(levels), abs=1.0)
+
+
+async def test_no_veto_makes_the_model_hear_silence_where_no_clips_are_written(tmp_path, monkeypatch, capsys):
+    class Deaf(ToneEncoder):
+        def embed_audio(self, windows):
+            raise AssertionError
+
+    monkeypatch.setattr(listening, "Scorer", lambda: Scorer(lambda _: Deaf()))
+    path = write_scene(tmp_path / "a.wav", (None, 3))
+    config = Config.model_validate(
+        {
+            "sources": {"hall": {"type": "file", "path": str(path), "realtime": False}},
+            "events": {"dog": "a dog barking"},
+            "windows": {"min_level_dbfs": -40},
+            "clips": {"directory": str(tmp_path)},
+            "privacy": {"veto": ["speech"]},
+        }
+    )
+    await listening.listen(config, as_json=True)
+    assert '"scores"' in capsys.readouterr().out
 
 
 def test_the_screen_shows_the_margin_to_the_threshold_and_what_won():
