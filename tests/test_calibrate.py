@@ -295,8 +295,9 @@ async def test_no_veto_makes_the_model_hear_silence_where_no_clips_are_written(t
         def embed_audio(self, windows):
             raise AssertionError
 
+    path = write_scene(tmp_path / "a.wav", (None, 3))
     made = config(
-        {"hall": {"type": "file", "path": str(write_scene(tmp_path / "a.wav", (None, 3)))}},
+        {"hall": {"type": "file", "path": str(path), "realtime": False}},
         windows={"window_seconds": 1.0, "hop_seconds": 0.25, "min_level_dbfs": -40},
         clips={"directory": str(tmp_path)},
         privacy={"veto": ["speech"]},
