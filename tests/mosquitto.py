@@ -1,6 +1,7 @@
 """A real mosquitto for the tests: TLS, users, persistence and an access list where asked, and its faults."""
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -13,11 +14,17 @@ from typing import Self
 START_SECONDS = 60.0
 
 
+_PORTS = range(10_000, 32_000)
+"""Below those that the system gives to connections: one of them would be taken while a test has it closed."""
+
+
 def free_port() -> int:
     """Return a TCP port on loopback that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 @dataclass(frozen=True)

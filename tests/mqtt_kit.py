@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import pytest
-from mosquitto import Mosquitto, mosquitto
+from mosquitto import Mosquitto, free_port, mosquitto
 
 from monitor.config import MqttConfig
 from monitor.outbox import Outbox
@@ -136,7 +136,7 @@ class Link:
         self._flowing.set()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self.port = free_port()
         self.closing_at_once = False
         self.delay_seconds = 0.0
 
@@ -150,7 +150,6 @@ class Link:
     async def open(self) -> None:
         """Listen, at the same port as before."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Refuse connections, and cut those there are."""

@@ -2,23 +2,17 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mosquitto import free_port
 
 _SERVER = Path(__file__).with_name("rtsp_server.py")
 _PYTHON = "/usr/bin/python3"
 PASSWORD = "s3cret"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Rtsp:

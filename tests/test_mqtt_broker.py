@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from amqtt.errors import AMQTTError, ProtocolHandlerError
+from mosquitto import free_port
 from mqtt_kit import an_event, delivered, memory_folder, running, until
 
 from monitor import log
@@ -23,11 +24,6 @@ from monitor.sinks.connection import Message, connect
 from monitor.sinks.mqtt import MqttSink, subscribe
 
 pytestmark = pytest.mark.real
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @asynccontextmanager
