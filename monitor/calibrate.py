@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from monitor.config import Config, EventConfig
-from monitor.errors import SinkError, SourceError
+from monitor.errors import SinkError, SourceError, in_words
 from monitor.evaluate import ends_of, hear
 from monitor.evaluation.alerts import Tally
 from monitor.evaluation.figures import tally_at
@@ -173,7 +173,7 @@ def _write(config: Config, options: Options, proposals: Mapping[str, Proposal], 
     try:
         replace_file(options.out, text, mode=0o644)
     except OSError as error:
-        raise SinkError(f"--out {str(options.out)!r} can't be written: {error.strerror}") from None
+        raise SinkError(f"--out {str(options.out)!r} can't be written: {in_words(error)}") from None
 
 
 def _facts(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor.config import Config
-from monitor.errors import ConfigError, SourceError
+from monitor.errors import ConfigError, SourceError, in_words
 from monitor.pcm import frozen, level_dbfs
 from monitor.prototypes import AudioPrototype, normalise
 from monitor.sources.file import Decoder
@@ -73,7 +73,7 @@ def hear(config: Config, encoder: Encoder, known: Heard | None) -> tuple[Heard, 
                 kept[stamp] = embed(encoder, read(path, encoder.rate_hz)[0], window_seconds)
             rows.setdefault(name, []).append(kept[stamp])
         except OSError as error:
-            says = f"{str(path)!r} can't be read: {error.strerror}; put it there, or mend the path"
+            says = f"{str(path)!r} can't be read: {in_words(error)}"
             failures.append(f"events.{name}.examples[{index}]: {says}")
         except SourceError as error:
             failures.append(f"events.{name}.examples[{index}]: {error}")

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from monitor.config import Config, EventConfig
 from monitor.config_file import load_config
 from monitor.encoders import load_encoder
-from monitor.errors import ConfigError, SinkError
+from monitor.errors import ConfigError, SinkError, in_words
 from monitor.examples import cut, embed, embed_unrelated, read
 from monitor.fields import Slug
 from monitor.files import each_once
@@ -160,7 +160,7 @@ def _beside(path: Path, text: str) -> Path:
             os.fsync(file.fileno())
         return Path(file.name)
     except OSError as error:
-        raise SinkError(f"{str(path.parent)!r} can't be written to: {error.strerror}") from None
+        raise SinkError(f"{str(path.parent)!r} can't be written to: {in_words(error)}") from None
 
 
 def _replace(path: Path, text: str) -> Path:
@@ -174,7 +174,7 @@ def _replace(path: Path, text: str) -> Path:
         trial.replace(path)
     except OSError as error:
         trial.unlink(missing_ok=True)
-        raise SinkError(f"{str(path)!r} can't be replaced: {error.strerror}") from None
+        raise SinkError(f"{str(path)!r} can't be replaced: {in_words(error)}") from None
     return backup
 
 
@@ -184,7 +184,7 @@ def _copy(clips: Sequence[Path], folder: Path) -> None:
         for clip in clips:
             shutil.copy2(clip, folder / clip.name)
     except OSError as error:
-        raise SinkError(f"--copy-to {str(folder)!r} can't be written: {error.strerror}") from None
+        raise SinkError(f"--copy-to {str(folder)!r} can't be written: {in_words(error)}") from None
 
 
 class _Report:

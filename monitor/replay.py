@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor.config import Config, FileSource, HistoryConfig, SourceConfig
-from monitor.errors import SinkError
+from monitor.errors import SinkError, in_words
 from monitor.fields import plain_name
 from monitor.files import each_once
 from monitor.history.folder import Folder
@@ -161,7 +161,7 @@ def _table(path: Path) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             yield file
     except OSError as error:
-        raise SinkError(f"--scores {str(path)!r} can't be written: {error.strerror}") from None
+        raise SinkError(f"--scores {str(path)!r} can't be written: {in_words(error)}") from None
 
 
 def _refuse_twice(history: Path, files: Sequence[Path]) -> None:

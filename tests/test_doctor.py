@@ -101,7 +101,7 @@ async def test_files_that_are_missing_damaged_or_silent(tmp_path, no_model):
     )
     assert found["source missing"] == (
         "failed",
-        f"'{tmp_path / 'missing.wav'}' can't be read: No such file or directory",
+        f"'{tmp_path / 'missing.wav'}' can't be read: No such file or directory; mend the path",
     )
     assert found["source torn"][0] == "failed"
     assert found["source silent"] == ("ok", "opens; it begins with silence")

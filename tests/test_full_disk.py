@@ -51,5 +51,5 @@ def test_output_that_finds_no_room_ends_a_command_with_a_line(folder, arguments,
 
 def test_a_table_of_scores_that_finds_no_room_is_named(folder):
     done = into_a_full_disk(folder, "replay", "tone.wav", "--config", "loud.yaml", "--scores", "/dev/full")
-    says = "sound-monitor: --scores '/dev/full' can't be written: No space left on device\n"
+    says = "sound-monitor: --scores '/dev/full' can't be written: No space left on device; make room\n"
     assert done == (1, says)

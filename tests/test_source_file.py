@@ -1,6 +1,7 @@
 """Recordings as sources: every format, exact samples, real-time pace, loops, and files that are broken."""
 
 import asyncio
+import os
 import time
 
 import numpy as np
@@ -170,24 +171,31 @@ class TestBroken:
         return message[len(repr(str(path))) + 1 :]
 
     async def test_missing(self, tmp_path):
-        assert await self.fails(tmp_path / "no.wav") == "can't be read: No such file or directory"
+        assert (
+            await self.fails(tmp_path / "no.wav") == "can't be read: No such file or directory; mend the path"
+        )
 
     async def test_folder(self, tmp_path):
-        assert await self.fails(tmp_path) == "is not a file"
+        assert await self.fails(tmp_path) == "is a folder; name the recordings in it"
+
+    async def test_no_file(self, tmp_path):
+        os.mkfifo(tmp_path / "a.wav")
+        assert await self.fails(tmp_path / "a.wav") == "is not a file; name a recording"
 
     async def test_empty(self, tmp_path):
         (tmp_path / "a.wav").touch()
-        assert await self.fails(tmp_path / "a.wav") == "is empty"
+        assert await self.fails(tmp_path / "a.wav") == "is empty; was it copied whole?"
 
     async def test_text(self, tmp_path):
         (tmp_path / "a\nb.wav").write_text("not sound, but longer than any header of it would have to be")
         assert (
             await self.fails(tmp_path / "a\nb.wav")
-            == "is no WAV, FLAC, OGG or MP3 that can be read: Format not recognised"
+            == "is no WAV, FLAC, OGG or MP3 that can be read: Format not recognised; "
+            "convert it (ffmpeg -i IT new.wav)"
         )
 
     async def test_no_samples(self, tmp_path):
-        assert await self.fails(write(tmp_path / "a.wav", noise(0))) == "holds no sound"
+        assert await self.fails(write(tmp_path / "a.wav", noise(0))) == "holds no sound; record it again"
 
     async def test_absurd_rate(self, tmp_path):
         soundfile.write(tmp_path / "a.wav", noise(10), 10)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, in_words
 from monitor.fields import plain_name
 from monitor.redact import one_line
 
@@ -147,7 +147,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     {key: (value or "").strip() for key, value in row.items() if key is not None},
                 )
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: can't be read: {in_words(error)}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: isn't UTF-8; save it as CSV in UTF-8") from None
     except csv.Error as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from monitor.config import Config
-from monitor.errors import MonitorError, SinkError
+from monitor.errors import MonitorError, SinkError, in_words
 from monitor.evaluation.alerts import match
 from monitor.evaluation.clips import ClipFigures
 from monitor.evaluation.figures import Heard
@@ -91,7 +91,7 @@ def _saved(figure: Any, out: Path) -> Path:
     try:
         figure.savefig(out, dpi=110)
     except OSError as error:
-        raise SinkError(f"--plot {str(out)!r} can't be written: {error.strerror or error}") from None
+        raise SinkError(f"--plot {str(out)!r} can't be written: {in_words(error)}") from None
     return out
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.errors import in_words
 from monitor.history.segment import EVENTS, ROWS, Segment, erase, file_of, read_kind, remove, size_of
 from monitor.history.told import read_events
 from monitor.history.values import HistoryError, Kind
@@ -64,7 +65,7 @@ class Folder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise HistoryError(f"{str(self.path)!r} can't be read: {error.strerror}") from None
+            raise HistoryError(f"{str(self.path)!r} can't be read: {in_words(error)}") from None
         return sorted(found, key=lambda place: (place.began, place.source))
 
     def segments(
@@ -145,7 +146,7 @@ class Folder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self.path / _LOCK, os.O_WRONLY | os.O_CREAT, 0o600)
         except OSError as error:
-            raise HistoryError(f"{str(self.path)!r} can't be written: {error.strerror}") from None
+            raise HistoryError(f"{str(self.path)!r} can't be written: {in_words(error)}") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from monitor.config import Config
-from monitor.errors import SourceError
+from monitor.errors import SourceError, in_words
 from monitor.history.folder import Folder
 from monitor.history.segment import ROWS, VECTORS, Segment, SegmentWriter, file_of, read_kind, remove
 from monitor.history.values import HistoryError, Kind, Rows
@@ -151,7 +151,7 @@ class Index:
         except SourceError as error:
             done.failures.append(str(error))
         except OSError as error:
-            raise HistoryError(f"{str(self.path)!r} can't be written: {error.strerror}") from None
+            raise HistoryError(f"{str(self.path)!r} can't be written: {in_words(error)}") from None
         else:
             done.added += 1
             done.seconds += seconds

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.errors import SinkError
+from monitor.errors import SinkError, in_words
 from monitor.evaluation.plot import drawing
 from monitor.past.search import Found, Scored
 
@@ -40,7 +40,7 @@ def plot_search(found: Found, words: Sequence[str], out: Path, *, recordings: bo
     try:
         figure.savefig(out, dpi=110)
     except OSError as error:
-        raise SinkError(f"--plot {str(out)!r} can't be written: {error.strerror or error}") from None
+        raise SinkError(f"--plot {str(out)!r} can't be written: {in_words(error)}") from None
     except ValueError as error:
         raise SinkError(f"--plot {str(out)!r} can't be drawn: {error}") from None
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NoReturn, Self, cast
 
 from monitor.config import FfmpegSource
-from monitor.errors import SourceError
+from monitor.errors import SourceError, in_words
 from monitor.pcm import sanitised
 from monitor.redact import without_credentials
 from monitor.sources.bursts import ReadAhead
@@ -125,7 +125,7 @@ class Ffmpeg:
         except FileNotFoundError:
             raise SourceError("ffmpeg is not installed: apt install ffmpeg") from None
         except OSError as error:
-            raise SourceError(f"ffmpeg can't be started: {error.strerror}") from None
+            raise SourceError(f"ffmpeg can't be started: {in_words(error)}") from None
 
     async def _talk(self) -> None:
         """Tell ffmpeg what to read, and keep the last lines that it has to say about it."""

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from monitor.config import FileSource
-from monitor.errors import SourceError
+from monitor.errors import SourceError, in_words
 from monitor.pcm import Resampler, downmix, sanitised
 from monitor.sources.playback import Pacer, Playback
 from monitor.types import AudioBlock, FloatArray
@@ -36,20 +36,23 @@ def _opened(path: Path) -> soundfile.SoundFile:
     try:
         status = path.stat()
     except OSError as error:
-        raise _error(path, f"can't be read: {error.strerror}") from None
+        raise _error(path, f"can't be read: {in_words(error)}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise _error(path, "is a folder; name the recordings in it")
     if not stat.S_ISREG(status.st_mode):
-        raise _error(path, "is not a file")
+        raise _error(path, "is not a file; name a recording")
     if not status.st_size:
-        raise _error(path, "is empty")
+        raise _error(path, "is empty; was it copied whole?")
     try:
         # As bytes: soundfile can't write every name that a file may have as text.
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".") or "unknown"
-        raise _error(path, f"is no WAV, FLAC, OGG or MP3 that can be read: {reason}") from None
+        remedy = "convert it (ffmpeg -i IT new.wav)"
+        raise _error(path, f"is no WAV, FLAC, OGG or MP3 that can be read: {reason}; {remedy}") from None
     refusal = None
     if not file.frames:
-        refusal = "holds no sound"
+        refusal = "holds no sound; record it again"
     elif file.samplerate not in _RATES_HZ:
         refusal = f"has a sample rate of {file.samplerate} Hz; convert it to 48000 Hz"
     elif file.channels > _MAX_CHANNELS:

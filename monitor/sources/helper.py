@@ -20,7 +20,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import monitor
-from monitor.errors import SourceError
+from monitor.errors import SourceError, in_words
 
 _ANSWER_SECONDS = 10.0
 
@@ -81,7 +81,7 @@ def start(request: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.sock
         )
     except OSError as error:
         ours.close()
-        raise SourceError(f"the capture process can't be started: {error.strerror}") from None
+        raise SourceError(f"the capture process can't be started: {in_words(error)}") from None
     finally:
         theirs.close()
     return process, ours
