@@ -87,7 +87,7 @@ async def calibrate(config: Config, options: Options, scorer: Scorer | None = No
         raise SinkError(f"--out {str(options.out)!r} is there already; give another name or --force")
     if not options.out.parent.is_dir():
         raise SinkError(
-            f"--out {str(options.out)!r} can't be written: {str(options.out.parent)!r} is no folder"
+            f"--out {str(options.out)!r} can't be written: {str(options.out.parent)!r} is no folder; make it"
         )
     mapping = parse_mapping(options.mapping, config.events)
     manifest = read_manifest(options.positives, config.events, mapping) if options.positives else None

@@ -198,4 +198,5 @@ async def print_replay(
         recorder = await stack.enter_async_context(recording(history, describe))
         await replay(config, files, printer, scorer, recorder)
         if recorder.dropped:
-            raise HistoryError(f"--history {str(history)!r}: {recorder.dropped} windows couldn't be written")
+            lost = f"{recorder.dropped} windows couldn't be written"
+            raise HistoryError(f"--history {str(history)!r}: {lost}; a warning above says why")

@@ -118,7 +118,10 @@ def test_a_row_without_a_label_may_have_times(folder):
         ),
         ("path,label,onset,offset\na.wav,dog_bark,2,2\n", "{path}:2: offset 2 is not after onset 2"),
         ("path,label,event\na.wav,dog,cow\n", "{path}:2: event 'cow' is not in the configuration"),
-        ("path,label\na.wav,dog_bark,3\n", "{path}:2: has more fields than the first line names"),
+        (
+            "path,label\na.wav,dog_bark,3\n",
+            "{path}:2: has more fields than the first line names; put quotes round a comma",
+        ),
         (
             "path,label,onset,offset\na.wav,dog_bark,0,1\nb.wav,dog_bark,,\n",
             (

@@ -107,6 +107,8 @@ async def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path,
     async with outlet(made, tmp_path) as (hook, _):
         await hook.deliver(event(1))
         await asyncio.wait_for(hook.flush(), 20)
-    assert "command lamp: sh was killed: it took over 1 s (timeout_seconds)" in caplog.text
+    assert (
+        "command lamp: sh was killed: it took over 1 s; mend it, or raise its timeout_seconds" in caplog.text
+    )
     left = [psutil.Process(int(pid)) for pid in pids.read_text().split() if psutil.pid_exists(int(pid))]
     assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []

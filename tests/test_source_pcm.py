@@ -140,7 +140,7 @@ class TestListening:
         port, blocks = free_port(), []
         async with opened(port, noise(RATE // 10).tobytes(), stall_seconds=1) as (pcm, _):
             began = time.monotonic()
-            assert (await until_failure(pcm, blocks)).endswith(" sent nothing for 1 s")
+            assert (await until_failure(pcm, blocks)).endswith(" sent nothing for 1 s; is it stopped?")
             assert 0.9 < time.monotonic() - began < 3.0
         async with opened(port, noise(RATE // 10, seed=1).tobytes()) as (pcm, _):
             assert (await anext(pcm)).position == 0

@@ -64,7 +64,10 @@ def parse_mapping(pairs: Collection[str], events: Collection[str]) -> dict[str, 
         if not separator or not label:
             raise ConfigError(f"--map {pair!r}: write it as LABEL=EVENT")
         if event not in events:
-            raise ConfigError(f"--map {pair!r}: {event!r} is not an event of the configuration")
+            known = ", ".join(sorted(events))
+            raise ConfigError(
+                f"--map {pair!r}: {event!r} is not an event of the configuration; it has {known}"
+            )
         mapping[label] = event
     return mapping
 
@@ -141,7 +144,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             reader.fieldnames = columns
             for row in reader:
                 if None in row:
-                    raise ConfigError(f"{path}:{reader.line_num}: has more fields than the first line names")
+                    says = "has more fields than the first line names; put quotes round a comma"
+                    raise ConfigError(f"{path}:{reader.line_num}: {says}")
                 yield (
                     f"{path}:{reader.line_num}",
                     {key: (value or "").strip() for key, value in row.items() if key is not None},

@@ -42,7 +42,7 @@ def check_out(out: Path) -> None:
     if out.suffix.removeprefix(".").lower() not in known:
         raise SinkError(f"--plot {str(out)!r} can't be drawn: give a name that ends in .png, .svg or .pdf")
     if not out.parent.is_dir():
-        raise SinkError(f"--plot {str(out)!r} can't be written: {str(out.parent)!r} is no folder")
+        raise SinkError(f"--plot {str(out)!r} can't be written: {str(out.parent)!r} is no folder; make it")
 
 
 def plot_evaluation(config: Config, heard: Mapping[Path, Heard], out: Path) -> list[Path]:

@@ -217,7 +217,7 @@ def _write(file: Recording, stem: Path, config: Config, encoder: Encoder) -> flo
             )
             writer.append(rows)
         if writer is None:
-            raise SourceError(f"{str(file.path)!r} holds no sound")
+            raise SourceError(f"{str(file.path)!r} holds no sound; take it out")
         writer.sync()
     finally:
         if writer is not None:

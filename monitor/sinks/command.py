@@ -49,7 +49,10 @@ class Command:
                 await process.wait()
         except TimeoutError:
             seconds = self._config.timeout_seconds
-            raise SinkError(f"{self.name} was killed: it took over {seconds:g} s (timeout_seconds)") from None
+            says = (
+                f"{self.name} was killed: it took over {seconds:g} s; mend it, or raise its timeout_seconds"
+            )
+            raise SinkError(says) from None
         finally:
             if process.returncode is None:
                 await _kill(process)

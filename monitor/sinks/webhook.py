@@ -50,9 +50,14 @@ class Webhook:
             ):
                 status, reason = answer.status, answer.reason or ""
         except TimeoutError:
-            raise SinkError(f"{self.name} doesn't answer within {config.timeout_seconds:g} s") from None
+            says = (
+                f"{self.name} doesn't answer within {config.timeout_seconds:g} s; check url and the network"
+            )
+            raise SinkError(says) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise SinkError(f"{self.name} can't be reached: {_cause(error)}") from None
+            raise SinkError(
+                f"{self.name} can't be reached: {_cause(error)}; check url and the network"
+            ) from None
         if status in _REFUSED:
             raise RefusedError(f"{self.name} refuses the event: {status} {reason}")
         if not 200 <= status < 300:

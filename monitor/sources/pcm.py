@@ -136,7 +136,9 @@ class Pcm:
         try:
             frames = await self._stream.read()
         except StalledError as error:
-            raise SourceError(f"{self._sender} sent nothing for {error.args[0]:g} s") from None
+            raise SourceError(
+                f"{self._sender} sent nothing for {error.args[0]:g} s; is it stopped?"
+            ) from None
         except OSError as error:
             raise SourceError(f"{self._sender} is gone: {error.strerror or error}") from None
         if frames is not None:
@@ -187,7 +189,7 @@ async def _listening(name: str, endpoint: str, limit: int) -> AsyncIterator[Conn
     try:
         server = await asyncio.start_server(connected, host, port, limit=limit)
     except OSError as error:
-        raise SourceError(f"can't listen on {endpoint}: {_why(error)}") from None
+        raise SourceError(f"can't listen on {endpoint}: {_why(error)}; name another address") from None
     _log.info("source %s: waits for a sender on %s", name, endpoint)
     try:
         reader, writer = await client
@@ -206,9 +208,13 @@ async def _connected(endpoint: str, limit: int) -> AsyncIterator[Connection]:
         async with asyncio.timeout(_CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(host, port, limit=limit)
     except TimeoutError:
-        raise SourceError(f"{endpoint} doesn't answer within {_CONNECT_SECONDS:g} s") from None
+        raise SourceError(
+            f"{endpoint} doesn't answer within {_CONNECT_SECONDS:g} s; check its address and the network"
+        ) from None
     except OSError as error:
-        raise SourceError(f"{endpoint} can't be reached: {_why(error)}") from None
+        raise SourceError(
+            f"{endpoint} can't be reached: {_why(error)}; check its address, and that it listens"
+        ) from None
     try:
         yield reader, endpoint
     finally:

@@ -76,7 +76,9 @@ class Listening:
             await self._wait()
         if channel > opened.channels:
             count = opened.device_channels
-            raise SourceError(f"device {opened.name!r} has {count} channels: there is no {channel}")
+            raise SourceError(
+                f"device {opened.name!r} has {count} channels: there is no {channel}; name one of them"
+            )
         return opened
 
     async def packet(self) -> tuple[PacketHead, FloatArray]:
