@@ -1,11 +1,12 @@
-"""Example recordings and unrelated sounds, as embeddings. Blocking: for the model's thread."""
+"""Example recordings and unrelated sounds, as embeddings. Blocking: for threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from monitor.errors import ConfigError, SourceError, in_words
 from monitor.pcm import frozen, level_dbfs
 from monitor.prototypes import AudioPrototype, normalise
 from monitor.sources.file import Decoder
-from monitor.types import Encoder, FloatArray, Window
+from monitor.types import FloatArray, Window
 
 MAX_SECONDS = 30.0
 """Of an example, after trimming; the rest isn't heard."""
@@ -25,6 +26,17 @@ _MARGIN_SECONDS = 0.1
 _SILENCE_DBFS = -70.0
 _UNRELATED = 48
 _UNRELATED_SEED = 20
+
+
+class Ear(Protocol):
+    """As much of an encoder as hears."""
+
+    @property
+    def rate_hz(self) -> int:
+        """Of the windows that it takes."""
+
+    def embed_audio(self, windows: Sequence[Window]) -> FloatArray:
+        """Return unit-length embeddings, shape (len(windows), D); zero rows for undefined audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class Heard:
     """Each (D,)."""
 
 
-def hear(config: Config, encoder: Encoder, known: Heard | None) -> tuple[Heard, dict[str, AudioPrototype]]:
+def hear(config: Config, encoder: Ear, known: Heard | None) -> tuple[Heard, dict[str, AudioPrototype]]:
     """Embed what is new and learn every event's prototype; raises ConfigError where a file can't be used."""
     window_seconds = config.windows.window_seconds
     if known is None or known.window_seconds != window_seconds:
@@ -120,7 +132,7 @@ def trimmed(samples: FloatArray, rate_hz: int, most_seconds: float = MAX_SECONDS
     return samples[start:end]
 
 
-def embed(encoder: Encoder, samples: FloatArray, window_seconds: float) -> FloatArray:
+def embed(encoder: Ear, samples: FloatArray, window_seconds: float) -> FloatArray:
     """Return the mean embedding of a sound's windows, shape (D,), unit length."""
     return normalise(
         normalise(encoder.embed_audio(list(cut(samples, encoder.rate_hz, window_seconds)))).mean(axis=0)
@@ -144,7 +156,7 @@ def cut(samples: FloatArray, rate_hz: int, window_seconds: float) -> Iterator[Wi
         )
 
 
-def embed_unrelated(encoder: Encoder, window_seconds: float) -> FloatArray:
+def embed_unrelated(encoder: Ear, window_seconds: float) -> FloatArray:
     """Embed made-up sounds of all kinds, none anything in particular, shape (M, D)."""
     rng = np.random.default_rng(_UNRELATED_SEED)
     sounds = [unrelated_sound(rng, encoder.rate_hz, window_seconds) for _ in range(_UNRELATED)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import queue
@@ -19,10 +20,12 @@ from monitor.encoders import load_encoder
 from monitor.errors import EncoderError
 from monitor.examples import Heard, hear
 from monitor.heads import Head, prompts_of
+from monitor.prototypes import AudioPrototype
 from monitor.types import Encoder, FloatArray, Window
 from monitor.veto import veto_head
 
 _log = logging.getLogger(__name__)
+A = TypeVar("A")
 T = TypeVar("T")
 _Calls = queue.SimpleQueue[Callable[[], None] | None]
 
@@ -63,6 +66,19 @@ class ModelThread:
         self._calls.put(call)
         return await future
 
+    def call(self, function: Callable[[A], T], argument: A) -> T:
+        """Do the same for another thread, which waits."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def call() -> None:
+            try:
+                future.set_result(function(argument))
+            except BaseException as raised:  # noqa: BLE001 - handed to the waiting thread, whatever it is
+                future.set_exception(raised)
+
+        self._calls.put(call)
+        return future.result()
+
     def close(self) -> None:
         """Let the thread end after the calls it has."""
         self._end()
@@ -72,6 +88,24 @@ def _work(calls: _Calls) -> None:
     while (call := calls.get()) is not None:
         call()
         del call
+
+
+@dataclass(frozen=True, slots=True)
+class _Between:
+    """An encoder for a thread that doesn't own it: window by window, it hears between the owner's batches."""
+
+    encoder: Encoder
+    owner: ModelThread
+
+    @property
+    def rate_hz(self) -> int:
+        return self.encoder.rate_hz
+
+    def embed_audio(self, windows: Sequence[Window]) -> FloatArray:
+        return np.concatenate([self.owner.call(self._embed, window) for window in windows])
+
+    def _embed(self, window: Window) -> FloatArray:
+        return self.encoder.embed_audio([window])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +137,34 @@ class Scored:
     """Shape (B, D)."""
 
 
+def _extend(now: Prepared, config: Config) -> Prepared:
+    texts = _embed_texts(now.encoder, config, now.texts)
+    heard = hear(config, _Between(now.encoder, now.thread), now.heard)
+    return _prepare(config, now.thread, now.encoder, texts, *heard)
+
+
+def _embed_texts(
+    encoder: Encoder, config: Config, known: Mapping[str, FloatArray]
+) -> Mapping[str, FloatArray]:
+    wanted = prompts_of(config)
+    missing = [text for text in wanted if text not in known]
+    new = dict(zip(missing, encoder.embed_text(missing), strict=True)) if missing else {}
+    return {text: new[text] if text in new else known[text] for text in wanted}
+
+
+def _prepare(
+    config: Config,
+    thread: ModelThread,
+    encoder: Encoder,
+    texts: Mapping[str, FloatArray],
+    heard: Heard,
+    learned: Mapping[str, AudioPrototype],
+) -> Prepared:
+    head = Head.build(config, texts, encoder.logit_scale, learned, heard.unrelated)
+    veto = veto_head(config, texts, encoder.logit_scale)
+    return Prepared(thread, encoder, config.encoder, texts, heard, head, veto, config.history is not None)
+
+
 class Scorer:
     """Scores batches of windows on the thread of the model in use."""
 
@@ -128,31 +190,29 @@ class Scorer:
     async def prepare(self, config: Config) -> Prepared:
         """Load what a configuration needs, without using it yet; raises EncoderError, ConfigError.
 
-        Another model is loaded on a thread of its own: meanwhile the one in use goes on scoring.
+        Meanwhile the model in use goes on scoring: another one is loaded on a thread of its own, and what
+        is new to the same one is embedded beside it (texts) and between its batches (examples).
         """
         now = self._prepared
-        if now is not None and now.encoder_config != config.encoder:
-            now = None
-        thread = ModelThread() if now is None else now.thread
-        return await thread.run(lambda: self._prepare(config, thread, now))
+        thread = ModelThread()
+        if now is None or now.encoder_config != config.encoder:
+            return await thread.run(lambda: self._load_for(config, thread))
+        try:
+            return await thread.run(lambda: _extend(now, config))
+        finally:
+            thread.close()
 
-    def _prepare(self, config: Config, thread: ModelThread, now: Prepared | None) -> Prepared:
-        if now is not None:
-            encoder, known, heard = now.encoder, now.texts, now.heard
-        else:
-            encoder, known, heard = self._load(config.encoder), {}, None
-        wanted = prompts_of(config)
-        missing = [text for text in wanted if text not in known]
-        new = dict(zip(missing, encoder.embed_text(missing), strict=True)) if missing else {}
-        texts = {text: new[text] if text in new else known[text] for text in wanted}
-        heard, learned = hear(config, encoder, heard)
-        head = Head.build(config, texts, encoder.logit_scale, learned, heard.unrelated)
-        veto = veto_head(config, texts, encoder.logit_scale)
-        halved = config.history is not None
-        return Prepared(thread, encoder, config.encoder, texts, heard, head, veto, halved)
+    def _load_for(self, config: Config, thread: ModelThread) -> Prepared:
+        encoder = self._load(config.encoder)
+        texts = _embed_texts(encoder, config, {})
+        return _prepare(config, thread, encoder, texts, *hear(config, encoder, None))
 
     def use(self, prepared: Prepared) -> None:
         """Score with this from the next batch on."""
+        now = self._prepared
+        if now is not None and now.thread is prepared.thread:
+            # The model may have been rebuilt since.
+            prepared = replace(prepared, encoder=now.encoder)
         self._prepared = prepared
 
     def vetoed(self, embeddings: FloatArray) -> FloatArray:

@@ -144,7 +144,10 @@ class Source(Protocol):
 
 
 class Encoder(Protocol):
-    """Audio in, embedding out; text in, embedding out. Called by one thread only."""
+    """Audio in, embedding out; text in, embedding out.
+
+    One thread must load it and embed all sounds; another may embed texts meanwhile.
+    """
 
     identity: str
     """Model name and version; embeddings of different identities don't mix."""

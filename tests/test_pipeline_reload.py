@@ -143,21 +143,6 @@ async def test_windows_are_scored_while_a_reload_loads_another_model_and_each_mo
     await running
 
 
-async def test_a_model_s_thread_ends_with_it():
-    made = config({"hall": {"type": "microphone"}})
-    threads = []
-
-    def load(_):
-        threads.append(threading.current_thread())
-        return ToneEncoder()
-
-    scorer = await loaded(made, load)
-    scorer.use(await scorer.prepare(made.model_copy(update={"encoder": LARGER})))
-    await asyncio.to_thread(threads[0].join, 10)
-    assert [thread.is_alive() for thread in threads] == [False, True]
-    scorer.close()
-
-
 class Gated(Collected):
     """An outlet that takes its time over ends: until `gate` is set."""
 

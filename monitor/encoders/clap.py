@@ -29,7 +29,7 @@ TEXTS_AT_ONCE = 64
 
 
 class ClapEncoder:
-    """Embeds sounds and texts with a CLAP model. One thread must load it and make every call."""
+    """Embeds sounds and texts with a CLAP model."""
 
     def __init__(self, checkpoint: Checkpoint, config: EncoderConfig) -> None:
         """Read the audio tower, move it to its device and warm it up; use `load` for clear errors."""
