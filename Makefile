@@ -13,6 +13,7 @@ MINUTES ?= 5
 SEEDS ?= 1
 HOURS ?= 24
 CASES ?= 100000
+TRITON := triton==3.9.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
@@ -83,4 +84,8 @@ $(STAMPS)/run: pyproject.toml constraints.txt
 $(STAMPS)/test: $(STAMPS)/run
 	@.ci/packages $(TEST_PACKAGES)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[test]'
+	@# CUDA builds of torch bring Triton, each its own; without a GPU, any interprets our kernels.
+	@$(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('triton') is None)" || \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps $(TRITON) || \
+	  echo "without $(TRITON) the tests of the GPU's kernels are skipped"
 	@touch $@

@@ -13,7 +13,7 @@ from transformers import ClapModel, ClapProcessor
 
 from monitor.config import EncoderConfig
 from monitor.encoders import load_encoder
-from monitor.encoders.clap import ClapEncoder
+from monitor.encoders.clap import ClapEncoder, _warn_of_slowness
 from monitor.encoders.clap_text import TextTower
 from monitor.errors import EncoderError
 from monitor.types import Window
@@ -245,3 +245,14 @@ def test_a_gpu_that_isnt_there_is_told_with_the_remedy(folder: Path) -> None:
         ClapEncoder.load(EncoderConfig(model=str(folder), device="cuda"))
     remedy = "install its driver and a CUDA build of torch, or set `auto`"
     assert str(caught.value) == f"encoder.device: cuda: torch sees no usable GPU; {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "warns"),
+    [((7, 5), torch.bfloat16, True), ((7, 5), torch.float16, False), ((8, 6), torch.bfloat16, False)],
+)
+def test_an_old_gpu_is_told_what_it_calculates_slowly(capability, dtype, warns, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    _warn_of_slowness(torch.device("cuda"), dtype)
+    says = "encoder.dtype: bfloat16: this GPU is too old to calculate it fast; set float16"
+    assert ([record.getMessage() for record in caplog.records] == [says]) is warns

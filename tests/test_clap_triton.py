@@ -1,6 +1,6 @@
 """The audio tower in Triton's kernels against transformers' own forward.
 
-On a GPU; or, where Triton is installed and TRITON_INTERPRET=1 makes it interpret them, slowly without one.
+On a GPU; without one, Triton interprets them (see conftest.py).
 """
 
 import copy
@@ -15,12 +15,13 @@ from transformers import ClapAudioModelWithProjection
 
 from monitor.encoders.clap_audio import AudioTower, OriginalTower, build_tower
 
-pytest.importorskip("triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(
-    DEVICE.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1", reason="no GPU here"
+    DEVICE.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1", reason="this GPU can't be used"
 )
 
+from monitor.encoders import clap_triton  # noqa: E402
 from monitor.encoders.clap_triton import TritonTower, on_triton  # noqa: E402
 
 FRAMES = 1001
@@ -48,8 +49,10 @@ def embed(tower, log_mel: torch.Tensor) -> torch.Tensor:
         return F.normalize(tower(log_mel), dim=-1).cpu()
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["narrow tiles", "wide tiles"])
 @pytest.mark.parametrize("batch", [1, 2, 3, 5, 8, 9])
-def test_equals_transformers_at_every_batch_size(batch: int) -> None:
+def test_equals_transformers_at_every_batch_size(batch: int, wide: bool, monkeypatch) -> None:
+    monkeypatch.setattr(clap_triton, "_reads_shared_memory", lambda _device: wide)
     model = original(**SMALL)
     log_mel = log_mels(batch)
     theirs = embed(OriginalTower(model), log_mel)
@@ -121,3 +124,11 @@ def test_what_it_does_not_know_stays_with_torch_and_is_told(changes: dict, reaso
 def test_frames_that_would_be_stretched_silently_are_refused() -> None:
     with pytest.raises(ValueError, match="301 frames where 1001 belong"):
         fused(original(**SMALL))(log_mels(1)[:, :301].to(DEVICE))
+
+
+def test_a_gpu_that_is_too_old_keeps_torch(monkeypatch, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (7, 5))
+    tower = build_tower(original(**SMALL), FRAMES)
+    assert on_triton(tower, torch.device("cuda"), torch.float16, 64) is tower
+    assert "this GPU is too old for Triton's kernels; using torch" in caplog.text

@@ -49,6 +49,7 @@ class ClapEncoder:
             self.tower = on_openvino(self.tower, config.threads, config.dtype, features.mels)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
         if self._device.type == "cuda":
+            _warn_of_slowness(self._device, self.dtype)
             self.tower = _on_gpu(self.tower, self._device, self.dtype, features.mels)
         self.tower.place(self._device, self.dtype)
         # What is exact is to be exact from the start; a half-precision tower can't tell the difference.
@@ -162,6 +163,11 @@ def _choose_device(wanted: str) -> torch.device:
         if available and wanted != "cpu"
         else torch.device("cpu")
     )
+
+
+def _warn_of_slowness(device: torch.device, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) < (8, 0):
+        logger.warning("encoder.dtype: bfloat16: this GPU is too old to calculate it fast; set float16")
 
 
 def _on_gpu(tower: Tower, device: torch.device, dtype: torch.dtype, mels: int) -> Tower:

@@ -34,9 +34,13 @@ NORMALISED_AT_ONCE = 16
 """Rows."""
 
 
+OLDEST = (8, 0)
+"""Compute capability (Ampere) from which Triton's products use tensor cores."""
+
+
 @dataclass(frozen=True)
 class _Tile:
-    """What one program multiplies: the fastest of eight on an H200, where the channels are few."""
+    """What one program multiplies: on Hopper the fastest of eight, where the channels are few."""
 
     rows: int
     columns: int
@@ -45,13 +49,19 @@ class _Tile:
     stages: int
 
     @classmethod
-    def of(cls, dtype: torch.dtype, channels: int) -> _Tile:
+    def of(cls, device: torch.device, dtype: torch.dtype, channels: int) -> _Tile:
         """Choose for so many channels of each token."""
         if dtype == torch.float32:
-            return cls(128, 128, 32, 8, 3)
+            # Exact products take three times the registers where tensor cores read from those only.
+            return cls(128, 128 if _reads_shared_memory(device) else 64, 32, 8, 3)
         if channels % 64:
             return cls(64, 128, 32, 4, 4)
         return cls(128, 128, 64, 8, 3)
+
+
+def _reads_shared_memory(device: torch.device) -> bool:
+    """Tell whether tensor cores do: Hopper's, and those of Blackwell's servers."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in {9, 10}
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class _Linear:
         width, depth = self.weight.shape
         channels = depth // group
         height = (len(x) if rows is None else len(rows)) // group
-        tile = _Tile.of(x.dtype, channels)
+        tile = _Tile.of(x.device, x.dtype, channels)
         blocks = triton.cdiv(width, tile.columns)
         out = x.new_empty(height, width)
         out_sums = torch.empty(height, blocks, 2, device=x.device) if summed else None
@@ -265,6 +275,9 @@ def _normalised(x: Tensor, norm: nn.Module) -> _Rows:
 def on_triton(tower: Tower, device: torch.device, dtype: torch.dtype, mels: int) -> Tower:
     """Build a tower on the CPU, in float32, anew on a GPU; where that can't be done, warn and return it."""
     if not isinstance(tower, AudioTower):
+        return tower
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
+        logger.info("this GPU is too old for Triton's kernels; using torch")
         return tower
     try:
         fused = TritonTower(tower, device, dtype)
