@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor.config import Config, EmaSmoothing, EventConfig
-from training.scoring import CHOOSING, Bench, shipped
+from training.scoring_bench import CHOOSING, Bench, shipped
 
 ALSO = {
     "car_horn": "the honk of a car|a driver sounding the horn",
