@@ -10,9 +10,10 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +26,10 @@ from monitor.scoring import Scorer
 from monitor.sinks.messages import event_fields
 from monitor.types import Activity, Event, FloatArray, Phase, Scores, Window
 
-_BAR_CELLS = 30
-_WORDS_CELLS = 36
+_BAR_CELLS, _LEAST_BAR_CELLS = 30, 14
+_WORDS_CELLS, _FEW_WORDS_CELLS, _LEAST_WORDS_CELLS = 36, 20, 12
+_SCORE_CELLS, _RAW_CELLS, _MARGIN_CELLS = len("score"), len("0.00"), len("heard +0.00")
+_GAP = 2
 _QUIET_DBFS, _LOUD_DBFS = -80.0, 0.0
 
 
@@ -59,34 +62,72 @@ class Screen(Outlet):
         self._levels[scores.source] = scores.level_dbfs
         self._activities[scores.source] = activities
 
-    def __rich__(self) -> Group:
-        return Group(*(self._source(name) for name in self._config.sources), *map(Text, self._events))
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        layout = Layout.within(options.max_width, max(map(len, self._config.events)))
+        for name in self._config.sources:
+            yield self._heading(name, options.max_width)
+            yield self._table(name, layout)
+        yield from map(Text, self._events)
 
-    def _source(self, name: str) -> Table:
-        level = self._levels[name]
-        share = (level - _QUIET_DBFS) / (_LOUD_DBFS - _QUIET_DBFS)
-        heard = f"{level:6.1f} dBFS  {bar(share, None)}" if self._online[name] else "waiting for sound"
-        table = Table(title=f"{name}   {heard}", title_justify="left", box=None, pad_edge=False)
-        table.add_column("event")
-        table.add_column("smoothed, | is the threshold")
-        for column in ("score", "raw", "margin"):
-            table.add_column(column, justify="right")
-        table.add_column("most like", no_wrap=True, overflow="ellipsis", max_width=_WORDS_CELLS)
+    def _heading(self, name: str, width: int) -> Text:
+        if self._online[name]:
+            level = self._levels[name]
+            heading = f"{name}   {level:6.1f} dBFS  "
+            share = (level - _QUIET_DBFS) / (_LOUD_DBFS - _QUIET_DBFS)
+            heading += bar(share, None, min(_BAR_CELLS, width - len(heading)))
+        else:
+            heading = f"{name}   waiting for sound"
+        return Text(heading, "table.title")
+
+    def _table(self, name: str, layout: Layout) -> Table:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("event", overflow="fold")
+        if layout.bar:
+            table.add_column("smoothed, | is the threshold", width=layout.bar)
+        table.add_column("score", justify="right", no_wrap=True)
+        if layout.raw:
+            table.add_column("raw", justify="right", no_wrap=True)
+        table.add_column("margin", justify="right", no_wrap=True, min_width=_MARGIN_CELLS)
+        if layout.words:
+            table.add_column("most like", no_wrap=True, overflow="ellipsis", max_width=layout.words)
         embedding = self._embeddings.get(name)
         words = self._nearest.of(embedding) if embedding is not None else ("",) * len(self._config.events)
         likest = dict(zip(self._config.events, words, strict=True))
         for activity in self._activities.get(name, ()):
             on = self._config.events[activity.event].on_threshold
-            table.add_row(
+            cells = [
                 activity.event,
-                bar(activity.smooth, on),
+                bar(activity.smooth, on, layout.bar) if layout.bar else None,
                 f"{activity.smooth:.2f}",
-                f"{activity.raw:.2f}",
+                f"{activity.raw:.2f}" if layout.raw else None,
                 f"{'heard ' if activity.active else ''}{activity.smooth - on:+.2f}",
-                Text(likest[activity.event]),
-                style="bold green" if activity.active else "",
-            )
+                Text(likest[activity.event]) if layout.words else None,
+            ]
+            style = "bold green" if activity.active else ""
+            table.add_row(*(cell for cell in cells if cell is not None), style=style)
         return table
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How wide the columns are that a narrow terminal does without; 0 where there is no room for one."""
+
+    bar: int
+    raw: int
+    words: int
+
+    @classmethod
+    def within(cls, width: int, name: int) -> Layout:
+        """Share out what a name of that length, score and margin leave: to raw scores, bars, then words."""
+        room = width - name - (_GAP + _SCORE_CELLS) - (_GAP + _MARGIN_CELLS)
+        raw = _RAW_CELLS if room >= _GAP + _RAW_CELLS else 0
+        room -= _GAP + raw
+        bar = 0
+        if room >= _GAP + _LEAST_BAR_CELLS:
+            bar = min(_BAR_CELLS, max(_LEAST_BAR_CELLS, room - _GAP - _GAP - _FEW_WORDS_CELLS))
+        room -= _GAP + bar
+        words = min(_WORDS_CELLS, room - _GAP) if bar and room >= _GAP + _LEAST_WORDS_CELLS else 0
+        return cls(bar, raw, words)
 
 
 class Lines(Outlet):
@@ -136,12 +177,12 @@ def _print(fields: Mapping[str, object]) -> None:
     print(json.dumps(fields), flush=True)  # noqa: T201
 
 
-def bar(share: float, mark: float | None) -> str:
+def bar(share: float, mark: float | None, width: int) -> str:
     """Draw 0..1 as a bar, with a mark where the threshold is."""
-    filled = round(min(max(share, 0.0), 1.0) * _BAR_CELLS)
-    cells = list("█" * filled + "·" * (_BAR_CELLS - filled))
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    cells = list("█" * filled + "·" * (width - filled))
     if mark is not None:
-        cells[min(int(mark * _BAR_CELLS), _BAR_CELLS - 1)] = "|"
+        cells[min(int(mark * width), width - 1)] = "|"
     return "".join(cells)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,7 +152,7 @@ async def test_no_veto_makes_the_model_hear_silence_where_no_clips_are_written(t
     assert '"scores"' in capsys.readouterr().out
 
 
-def test_the_screen_shows_the_margin_to_the_threshold_and_what_won():
+def a_screen():
     config, texts, nearest = built(sounds(2, 3))
     screen = Screen(config, nearest)
     screen.source_changed("hall", True)
@@ -161,11 +163,55 @@ def test_the_screen_shows_the_margin_to_the_threshold_and_what_won():
         Activity("hall", "tune", raw=0.1, smooth=0.25, active=False, since=None),
     ]
     screen.scored(Scores("hall", 0.0, 2.0, -20.0, np.array([0.9, 0.1], np.float32)), activities)
-    console = Console(file=io.StringIO(), width=120)
+    tune = nearest.of(texts["a puppy [yelping]"])[1]
+    return screen, Path(tune).name
+
+
+def shown(screen, width):
+    console = Console(file=io.StringIO(), width=width)
     console.print(screen)
-    dog, tune = [line for line in console.file.getvalue().splitlines() if line.startswith(("dog", "tune"))]
+    return console.file.getvalue().splitlines()
+
+
+def test_the_screen_shows_the_margin_to_the_threshold_and_what_won():
+    screen, like_tune = a_screen()
+    dog, tune = [line for line in shown(screen, 120) if line.startswith(("dog", "tune"))]
     assert "heard +0.25" in dog
     assert "a puppy [yelping]" in dog
     assert "heard" not in tune
     assert "-0.25" in tune
-    assert Path(nearest.of(texts["a puppy [yelping]"])[1]).name in tune
+    assert like_tune in tune
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 50, 60, 70, 80, 120])
+def test_names_scores_and_margins_are_readable_on_a_terminal_of_any_width(width):
+    lines = shown(a_screen()[0], width)
+    assert max(map(len, lines)) <= width
+    assert re.fullmatch(r"hall    -20\.0 dBFS .*", lines[0])
+    dog, tune = [line for line in lines if line.startswith(("dog", "tune"))]
+    assert re.match(r"dog .*\b0\.75 .*heard \+0\.25( |$)", dog)
+    assert re.match(r"tune .*\b0\.25 .* -0\.25( |$)", tune)
+    assert "…" not in lines[-2].split("heard")[0]
+
+
+def test_a_narrow_terminal_goes_without_words_first_and_then_without_bars():
+    screen, _ = a_screen()
+    has = {
+        width: ("a puppy" in text, "|" in text, "0.90" in text)
+        for width in range(20, 121)
+        for text in ["\n".join(shown(screen, width))]
+    }
+    assert has[120] == has[80] == (True, True, True)
+    steps = [seen for seen, _ in itertools.groupby(has.values())]
+    assert steps == [(False, False, False), (False, False, True), (False, True, True), (True, True, True)]
+
+
+def test_a_name_that_is_too_long_for_the_terminal_goes_over_two_lines():
+    name = "something_with_a_long_name"
+    config = Config.model_validate({"sources": {"hall": {"type": "microphone"}}, "events": {name: "a dog"}})
+    screen = Screen(config, Nearest((("a dog",),), (), None))
+    screen.scored(
+        Scores("hall", 0.0, 2.0, -20.0, np.zeros(1)), [Activity("hall", name, 0.1, 0.1, False, None)]
+    )
+    lines = shown(screen, 34)
+    assert "".join(line.split(" ")[0] for line in lines[2:]) == name
