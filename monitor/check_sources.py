@@ -17,6 +17,7 @@ from monitor.config import (
     MicrophoneSource,
     PcmSource,
     SourceConfig,
+    host_and_port,
 )
 from monitor.redact import without_credentials
 
@@ -84,7 +85,7 @@ def _slips_of(name: str, source: SourceConfig) -> Iterator[str]:
                 yield from missing(f"{name}.url", Path(source.url))
             if shutil.which("ffmpeg") is None:
                 yield f"{name}.type: ffmpeg is not installed here; apt install ffmpeg"
-        case PcmSource(listen=str(listen)) if not is_loopback(listen.rpartition(":")[0].strip("[]")):
+        case PcmSource(listen=str(listen)) if not is_loopback(host_and_port(listen)[0]):
             yield f"{name}.listen: {listen} lets anyone in that network send sound; is it to be trusted?"
 
 

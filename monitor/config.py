@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
@@ -37,6 +39,7 @@ from monitor.config_sources import (
     MicrophoneSource,
     PcmSource,
     SourceConfig,
+    host_and_port,
 )
 from monitor.fields import (
     Between,
@@ -85,6 +88,7 @@ __all__ = [
     "TlsConfig",
     "WebhookConfig",
     "WindowsConfig",
+    "host_and_port",
     "short_form",
 ]
 
@@ -249,6 +253,28 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _each_listens_at_a_port_of_its_own(self) -> Self:
+        taken: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+        for route, host, port in self._listeners():
+            for other, its_host in taken[port]:
+                if _overlap(host, its_host):
+                    raise finding(f"is taken by {other}; name another port", *route)
+            taken[port].append((".".join(route), host))
+        return self
+
+    def _listeners(self) -> Iterator[tuple[tuple[str, ...], str, int]]:
+        """Yield field, host and port; a default first, since an error is about a line of the file."""
+        outlets: list[tuple[tuple[str, ...], str, int]] = []
+        if self.mqtt is not None and self.mqtt.broker == "embedded":
+            outlets.append((("mqtt", "port"), "127.0.0.1", self.mqtt.port_in_force))
+        if self.http.enabled and self.http.port:
+            outlets.append((("http", "port"), self.http.host, self.http.port))
+        yield from outlets if "port" in self.http.model_fields_set else reversed(outlets)
+        for name, source in self.sources.items():
+            if isinstance(source, PcmSource) and source.listen is not None:
+                yield ("sources", name, "listen"), *host_and_port(source.listen)
+
+    @model_validator(mode="after")
     def _event_sources_exist(self) -> Self:
         for name, event in self.events.items():
             _all_known(event.sources, self.sources, "events", name, "sources")
@@ -269,3 +295,12 @@ def _all_known(names: Slugs | None, known: Mapping[str, object], *route: str) ->
         if name not in known:
             says = f"is not one of the {route[-1]} ({', '.join(known)}){did_you_mean(name, known)}"
             raise finding(says, *route, index)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Tell whether two hosts can't both have a port: they are the same, or one is all of its family."""
+    try:
+        a, b = (ipaddress.ip_address("127.0.0.1" if host == "localhost" else host) for host in (one, other))
+    except ValueError:
+        return one == other
+    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -58,9 +59,15 @@ def _endpoint(value: object) -> object:
     return f"127.0.0.1:{value}" if type(value) is int or str(value).isdecimal() else value
 
 
-def _host_and_port(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """Take an endpoint apart; an IPv6 address loses its brackets."""
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _whole_endpoint(value: str) -> str:
+    host, port = host_and_port(value) if re.fullmatch(r".+:[0-9]{1,5}", value) else ("", 0)
+    if not host or not 0 < port < 65_536:
         raise finding("is not a port or host:port; write it as in  192.168.1.7:4010")
     return value
 
@@ -72,7 +79,7 @@ Endpoint = Annotated[
         json_schema_input_type=Port
         | Annotated[str, Field(pattern="^([^:]+|\\[[^\\]]+\\]):[0-9]+$|^[0-9]+$")],
     ),
-    AfterValidator(_host_and_port),
+    AfterValidator(_whole_endpoint),
 ]
 FfmpegOption = Annotated[
     str, Field(json_schema_extra={"enum": sorted(FFMPEG_OPTIONS)}), AfterValidator(_known_option)

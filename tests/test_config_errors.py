@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from config_mistakes import BASE, ENVIRON, FILES, VALUES
+from config_mistakes import BASE, ENVIRON, VALUES
+from config_mistakes_files import FILES
 
 from monitor.config_file import load_config
 from monitor.errors import ConfigError

@@ -110,7 +110,8 @@ def test_variables_are_put_into_text(load, written, model):
 def test_variables_have_the_type_that_is_wanted(load):
     text = BASE + (
         "http: {port: '${PORT}', enabled: '${ON}'}\n"
-        "mqtt:\n  username: ${DIGITS}\n  password: ${DIGITS}\n  port: ${PORT}\n  client_id: ${ON}\n"
+        "mqtt:\n  broker: lan\n  username: ${DIGITS}\n  password: ${DIGITS}\n"
+        "  port: ${PORT}\n  client_id: ${ON}\n"
     )
     config = load(text, environ={"PORT": "1884", "DIGITS": "0123", "ON": "on"})
     assert (config.http.port, config.http.enabled) == (1884, True)

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from monitor.config import PcmSource
+from monitor.config import PcmSource, host_and_port
 from monitor.errors import SourceError
 from monitor.pcm import downmix, pick, sample_bytes, sanitised
 from monitor.sources.stream import RawStream, StalledError
@@ -167,11 +167,6 @@ async def _way(name: str, config: PcmSource, limit: int) -> AsyncIterator[Connec
             yield connection
 
 
-def _split(endpoint: str) -> tuple[str, int]:
-    host, _, port = endpoint.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 @asynccontextmanager
 async def _listening(name: str, endpoint: str, limit: int) -> AsyncIterator[Connection]:
     """Wait for a client, for ever; as long as it is there, others are turned away."""
@@ -185,7 +180,7 @@ async def _listening(name: str, endpoint: str, limit: int) -> AsyncIterator[Conn
         else:
             client.set_result((reader, writer))
 
-    host, port = _split(endpoint)
+    host, port = host_and_port(endpoint)
     try:
         server = await asyncio.start_server(connected, host, port, limit=limit)
     except OSError as error:
@@ -203,7 +198,7 @@ async def _listening(name: str, endpoint: str, limit: int) -> AsyncIterator[Conn
 
 @asynccontextmanager
 async def _connected(endpoint: str, limit: int) -> AsyncIterator[Connection]:
-    host, port = _split(endpoint)
+    host, port = host_and_port(endpoint)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(host, port, limit=limit)
