@@ -104,7 +104,7 @@ class EmbeddedBroker:
             return
         self._clients.add(writer)
         try:
-            await self._broker.external_connected(StreamReaderAdapter(reader), _Writer(writer), "default")
+            await self._broker.external_connected(_Reader(reader), _Writer(writer), "default")
         finally:
             self._clients.discard(writer)
             writer.close()
@@ -148,6 +148,10 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
     async def _initialize_client_session(self, reader: Any, writer: Any, *peer: Any) -> tuple[Any, Session]:
         handler, session = await super()._initialize_client_session(reader, writer, *peer)
         publish = handler.handle_publish
+        take = handler.mqtt_deliver_next_message
+
+        async def deliver() -> bool:
+            return await self._deliver(session, await take())
 
         async def handle_publish(packet: Any) -> None:
             if packet.qos > _HIGHEST_QOS:  # section 3.3.1.2: such a connection has to be closed
@@ -156,6 +160,7 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
                 await publish(packet)
 
         handler.handle_publish = handle_publish
+        handler.mqtt_deliver_next_message = deliver  # in one step: none is taken and not yet handled
         for packet in _HANDLED:
             name = f"handle_{packet}"
             setattr(handler, name, _quietly(getattr(handler, name)))
@@ -166,6 +171,32 @@ class _Broker(Broker):  # type: ignore[misc]  # amqtt has no types
             # Lost as soon as it had come, before anyone waited for its end: nobody would ever hear of it.
             await handler.handle_connection_closed()
         await super()._client_message_loop(client_session, handler)
+
+    async def _handle_message_delivery(self, client_session: Session, handler: Any, outcome: Any) -> bool:  # noqa: ARG002
+        handled: bool = outcome.result()
+        return handled
+
+    async def _deliver(self, client_session: Session, message: Any) -> bool:
+        taken = asyncio.get_running_loop().create_future()
+        taken.set_result(message)
+        handled: bool = await super()._handle_message_delivery(client_session, None, taken)
+        return handled
+
+    async def _handle_disconnect(self, client_session: Session, handler: Any, goodbye: Any) -> None:
+        # What came before the goodbye, which amqtt would forget; and all of it before the will.
+        waiting = client_session.delivered_message_queue
+        while not waiting.empty() and await self._deliver(client_session, waiting.get_nowait()):
+            pass
+        await super()._handle_disconnect(client_session, handler, goodbye)
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        # amqtt would send every new client what others have subscribed to: one that only publishes then hangs
+        # up with data unread, which makes the kernel throw away what it had sent.
+        subscribers = self._subscriptions.get(subscription[0], ())
+        if any(each.client_id == session.client_id for each, _ in subscribers):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
     def _get_handler(self, session: Session) -> _Publisher | None:
         handler = super()._get_handler(session)
@@ -182,6 +213,15 @@ class _Publisher:
         # The broker overlooks what its tasks raise, and asyncio would log each with a traceback.
         with contextlib.suppress(*_LOST):
             await self._handler.mqtt_publish(*message, **options)
+
+
+class _Reader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt has no types
+    """Lets the task of every packet begin before the next packet is read."""
+
+    async def read(self, n: int = -1) -> bytes:
+        await asyncio.sleep(0)  # from Python 3.12 on, amqtt would read to the end, and then cancel them all
+        data: bytes = await super().read(n)
+        return data
 
 
 class _Writer(StreamWriterAdapter):  # type: ignore[misc]  # amqtt has no types
