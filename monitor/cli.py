@@ -274,6 +274,8 @@ def _parser() -> argparse.ArgumentParser:
             "show live what is heard: levels and scores in the terminal",
             "listen config/home.yaml",
             "listen config/home.yaml --json | jq '.scores?.dog_bark?.score // empty'",
+            notes="Where nothing can be drawn (a pipe, a file, TERM=dumb), it prints a line when a source\n"
+            "comes or goes and when an event begins or ends; --json tells the scores too.",
         ),
         "print a JSON object for each window, event, and change of a source",
     )

@@ -8,8 +8,8 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -44,6 +44,7 @@ class Screen(Outlet):
         self._online = dict.fromkeys(config.sources, False)
         self._activities: dict[str, Sequence[Activity]] = {}
         self._events: deque[str] = deque(maxlen=8)
+        self.stopped = False
 
     async def deliver(self, event: Event) -> None:
         """Show it among the last events."""
@@ -76,7 +77,7 @@ class Screen(Outlet):
             share = (level - _QUIET_DBFS) / (_LOUD_DBFS - _QUIET_DBFS)
             heading += bar(share, None, min(_BAR_CELLS, width - len(heading)))
         else:
-            heading = f"{name}   waiting for sound"
+            heading = f"{name}   {'stopped' if self.stopped else 'waiting for sound'}"
         return Text(heading, "table.title")
 
     def _table(self, name: str, layout: Layout) -> Table:
@@ -128,6 +129,23 @@ class Layout:
         room -= _GAP + bar
         words = min(_WORDS_CELLS, room - _GAP) if bar and room >= _GAP + _LEAST_WORDS_CELLS else 0
         return cls(bar, raw, words)
+
+
+class Changes(Outlet):
+    """A line when a source comes or goes and when an event begins or ends, where nothing can be redrawn."""
+
+    def __init__(self) -> None:
+        self._online: dict[str, bool] = {}
+
+    async def deliver(self, event: Event) -> None:
+        """Print that it began or ended."""
+        print(describe(event), flush=True)  # noqa: T201
+
+    def source_changed(self, source: str, online: bool) -> None:
+        """Print a change; every failed attempt to open a source comes here too."""
+        if self._online.get(source) is not online:
+            self._online[source] = online
+            print(f"{_clock(time.time())} {source}: {'online' if online else 'offline'}", flush=True)  # noqa: T201
 
 
 class Lines(Outlet):
@@ -189,12 +207,15 @@ def bar(share: float, mark: float | None, width: int) -> str:
 def describe(event: Event) -> str:
     """Tell an event in a line, for people."""
     at = event.started_at if event.phase is Phase.START else event.ended_at or event.started_at
-    clock = time.strftime("%H:%M:%S", time.localtime(at))
     if event.phase is Phase.START:
         detail = f"began (score {event.peak_score:.2f}, threshold {event.threshold:.2f})"
     else:
         detail = f"ended after {at - event.started_at:.1f} s (peak {event.peak_score:.2f}, {event.reason})"
-    return f"{clock} {event.source}: {event.name} {detail}"
+    return f"{_clock(at)} {event.source}: {event.name} {detail}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 async def listen(config: Config, *, as_json: bool = False) -> None:
@@ -204,17 +225,27 @@ async def listen(config: Config, *, as_json: bool = False) -> None:
     prepared = await scorer.prepare(config)
     scorer.use(prepared)
     nearest = Nearest.build(config, prepared.texts, prepared.head)
-    outlet = Lines(config, nearest) if as_json else Screen(config, nearest)
+    console = Console()
+    outlet: Outlet = Changes()
+    shown: AbstractContextManager[None] = nullcontext()
+    if as_json:
+        outlet = Lines(config, nearest)
+    elif console.is_interactive:
+        outlet = screen = Screen(config, nearest)
+        shown = _shown(screen, console)
     pipeline = Pipeline(config, scorer, outlet, Metrics(CollectorRegistry(), config))
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, pipeline.stop)
     try:
-        with _shown(outlet):
+        with shown:
             await pipeline.run()
     finally:
         scorer.close()
 
 
-def _shown(outlet: Screen | Lines) -> AbstractContextManager[object]:
-    if isinstance(outlet, Lines):
-        return nullcontext()
-    return Live(outlet, console=Console(), refresh_per_second=8, get_renderable=lambda: Group(outlet))
+@contextmanager
+def _shown(screen: Screen, console: Console) -> Iterator[None]:
+    with Live(console=console, refresh_per_second=8, get_renderable=lambda: Group(screen)):
+        try:
+            yield
+        finally:
+            screen.stopped = True

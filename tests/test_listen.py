@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,57 @@ def test_listen_tells_a_script_what_a_source_brings_until_it_ends(tmp_path):
     levels = [each["level_dbfs"] for each in lines if "scores" in each]
     assert levels
     assert levels == pytest.approx([-20.0] * len(levels), abs=1.0)
+
+
+def test_listen_tells_a_pipe_of_each_change_as_it_happens(tmp_path):
+    recording = write_scene(tmp_path / "tone.wav", (None, 2), (3000, 3), (None, 30))
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"sources: {{hall: {{type: file, path: {recording}}}}}\n"
+        "events: {beep: {prompts: a high-pitched tone, on_threshold: 0.3, off_threshold: 0.25}}\n"
+    )
+    command = [sys.executable, "-m", "monitor", "listen", str(config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        lines += process.stdout.readlines()
+    online, began, ended, *_, offline = (re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines)
+    assert (online, offline) == ("hall: online\n", "hall: offline\n")
+    assert began.startswith("hall: beep began (score ")
+    assert ended.startswith("hall: beep ended after ")
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def tone(tmp_path, monkeypatch):
+    """A source of a tone, an event that hears it, and a terminal: what was written there."""
+    monkeypatch.setattr(listening, "Scorer", lambda: Scorer(lambda _: ToneEncoder()))
+    terminal = io.StringIO()
+    monkeypatch.setattr(listening, "Console", lambda: Console(file=terminal, force_terminal=True, width=80))
+    path = write_scene(tmp_path / "a.wav", (500, 6))
+    source = {"type": "file", "path": str(path), "realtime": False}
+    events = {"low": {"prompts": ["a tone of 500 Hz"]}}
+    return Config.model_validate({"sources": {"hall": source}, "events": events}), terminal
+
+
+async def test_the_last_frame_does_not_wait_for_sound(tone, monkeypatch):
+    config, terminal = tone
+    monkeypatch.setenv("TERM", "xterm")
+    await listening.listen(config)
+    last = terminal.getvalue().split("\x1b[2K")[-1]
+    assert "hall   stopped" in last
+    assert "low began" in last
+    assert "low ended" in last
+
+
+async def test_a_terminal_that_can_only_print_gets_a_line_for_each_change(tone, monkeypatch, capsys):
+    config, terminal = tone
+    monkeypatch.setenv("TERM", "dumb")
+    await listening.listen(config)
+    assert terminal.getvalue() == ""
+    lines = [line.split()[1:4] for line in capsys.readouterr().out.splitlines()]
+    assert [line[1:] for line in lines] == [["online"], ["low", "began"], ["low", "ended"], ["offline"]]
 
 
 async def test_no_veto_makes_the_model_hear_silence_where_no_clips_are_written(tmp_path, monkeypatch, capsys):
