@@ -229,13 +229,14 @@ async def test_what_the_monitor_that_runs_hears_is_not_missed(tmp_path, no_model
     (tmp_path / "token").write_text(f"{SECRET}\n")
     (tmp_path / "token").chmod(0o600)
     http = HttpConfig(port=0, token_file=tmp_path / "token")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = {"type": "pcm", "listen": f"{taken.getsockname()[1]}", "rate_hz": 16_000}
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        kitchen, garage = ({"type": "pcm", "listen": f"127.0.0.{n}:{port}"} for n in (1, 2))
         async with serve(http, CollectorRegistry(), lambda: HOUSE, lambda: (True, "")) as site:
             found = await findings(
                 tmp_path,
                 {
-                    "sources": {"kitchen": listen, "garage": listen},
+                    "sources": {"kitchen": kitchen, "garage": garage},
                     "http": {"port": site.port, "token_file": "token"},
                 },
             )
@@ -244,12 +245,13 @@ async def test_what_the_monitor_that_runs_hears_is_not_missed(tmp_path, no_model
 
 
 async def test_ports_that_are_taken(tmp_path, no_model):
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with socket.create_server(("0.0.0.0", 0)) as other:
         port = other.getsockname()[1]
-        found = await findings(tmp_path, {"mqtt": {"port": port}, "http": {"port": port}})
+        page = {"host": "127.0.0.2", "port": port}
+        found = await findings(tmp_path, {"mqtt": {"port": port}, "http": page})
     assert found[f"MQTT broker 127.0.0.1:{port}"][0] == "warning"
-    assert found[f"http port {port} on 127.0.0.1"][0] == "failed"
-    assert "Address already in use" in found[f"http port {port} on 127.0.0.1"][1]
+    assert found[f"http port {port} on 127.0.0.2"][0] == "failed"
+    assert "Address already in use" in found[f"http port {port} on 127.0.0.2"][1]
     config = HttpConfig(port=0)
     async with serve(config, CollectorRegistry(), lambda: HOUSE, lambda: (True, "")) as server:
         found = await findings(tmp_path, {"http": {"port": server.port}})
