@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from monitor.check_sources import is_loopback, missing, source_in_words, source_slips
-from monitor.config import CommandConfig, Config, FileSource, HttpConfig, MedianSmoothing, MqttConfig
+from monitor.check_sources import is_loopback, missing, no_recording, source_in_words, source_slips
+from monitor.config import (
+    CommandConfig,
+    Config,
+    EncoderConfig,
+    FileSource,
+    HttpConfig,
+    MedianSmoothing,
+    MqttConfig,
+)
+from monitor.encoders import model_folder
 from monitor.errors import SourceError
 from monitor.rules import (
     DELAY_ASSUMES,
@@ -105,12 +115,15 @@ def _warnings(config: Config, path: Path) -> Iterator[str]:
     yield from _about_loops(config)
     for event in config.events:
         for index, example in enumerate(config.events[event].examples):
-            yield from missing(f"events.{event}.examples[{index}]", example)
+            yield from no_recording(f"events.{event}.examples[{index}]", example)
         yield from _about_times(config, event)
         yield from _about_thresholds(config, event)
     yield from wording_slips(config)
+    yield from _about_encoder(config.encoder)
     if config.mqtt is not None:
         yield from _about_mqtt(config.mqtt, path)
+    if config.privacy.veto and not any(config.judges(source) for source in config.sources):
+        yield "privacy.veto: has no effect where no clips are kept; add clips, or remove it"
     yield from _about_http(config.http)
     for name, webhook in config.webhooks.items():
         if webhook.token_file is not None:
@@ -122,9 +135,21 @@ def _warnings(config: Config, path: Path) -> Iterator[str]:
 
 def no_program(command: CommandConfig) -> str | None:
     """Return why its program can't be run; None where it can."""
-    if shutil.which(command.run[0]):
+    program = command.run[0]
+    if shutil.which(program):
         return None
-    return f"{command.run[0]} is not there, or not for this user to run; install it, or mend the path"
+    if "/" in program and Path(program).is_dir():
+        return f"{program} is a folder; name the program in it"
+    return f"{program} is not there, or not for this user to run; install it, or mend the path"
+
+
+def _about_encoder(config: EncoderConfig) -> Iterator[str]:
+    folder = None if config.model == "compact" else model_folder(config.model)
+    if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - false for names too long as well
+        yield (
+            f"encoder.model: there is no folder {folder.absolute()}; name one, a model of the Hugging Face "
+            "hub (owner/name), or compact"
+        )
 
 
 def _about_loops(config: Config) -> Iterator[str]:

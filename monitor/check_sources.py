@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import shutil
+import stat
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +77,7 @@ def source_slips(config: Config) -> Iterator[str]:
 def _slips_of(name: str, source: SourceConfig) -> Iterator[str]:
     match source:
         case FileSource():
-            yield from missing(f"{name}.path", source.path)
+            yield from no_recording(f"{name}.path", source.path)
             if source.loop and not source.realtime:
                 yield f"{name}: loop without realtime keeps a processor busy for ever; mend one"
         case FfmpegSource():
@@ -98,6 +98,23 @@ def is_loopback(host: str) -> bool:
 
 
 def missing(field: str, path: Path) -> Iterator[str]:
-    """Yield a warning where a file isn't there."""
-    if not os.path.isfile(path):  # noqa: PTH113 - unlike pathlib's, false for names too long as well
+    """Yield a warning where a file isn't there, or is a folder; a pipe or a device will do."""
+    kind = _kind(path)
+    if kind == stat.S_IFDIR:
+        yield f"{field}: {path} is a folder; name a file in it"
+    elif kind is None:
         yield f"{field}: {path} is not there, or can't be seen by this user; put it there, or mend the path"
+
+
+def no_recording(field: str, path: Path) -> Iterator[str]:
+    """Yield a warning where a path leads to nothing that can be read as a recording."""
+    yield from missing(field, path)
+    if _kind(path) not in {None, stat.S_IFREG, stat.S_IFDIR}:
+        yield f"{field}: {path} is a pipe or a device; name a recording"
+
+
+def _kind(path: Path) -> int | None:
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except (OSError, ValueError):
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from check_kit import configure, warnings
 from tones import write_scene
@@ -32,6 +34,8 @@ def event(**settings):
 
 
 NOT_THERE = "is not there, or can't be seen by this user; put it there, or mend the path"
+A_FOLDER = "is a folder; name a file in it"
+A_MODEL = "name one, a model of the Hugging Face hub (owner/name), or compact"
 SLIPS = {
     "events.dog.min_on_seconds: 0.2 is less than a hop and counts as 0.5": event(min_on_seconds=0.2),
     "events.dog.min_off_seconds: 0.1 is less than a hop and counts as 0.5": event(min_off_seconds=0.1),
@@ -97,6 +101,24 @@ SLIPS = {
         "mqtt.broker: embedded is reached from this machine only; name your broker's host for Home "
         "Assistant elsewhere"
     ): configure(mqtt={}),
+    f"sources.tape.path: /tmp {A_FOLDER}": configure(sources={"tape": {"type": "file", "path": "/tmp"}}),
+    f"sources.tape.url: /tmp {A_FOLDER}": configure(sources={"tape": {"type": "ffmpeg", "url": "/tmp"}}),
+    "sources.tape.path: /dev/zero is a pipe or a device; name a recording": configure(
+        sources={"tape": {"type": "file", "path": "/dev/zero"}}
+    ),
+    f"events.dog.examples[0]: /tmp {A_FOLDER}": event(examples=["/tmp"]),
+    f"mqtt.tls.ca_file: /tmp {A_FOLDER}": configure(mqtt={"broker": "lan", "tls": {"ca_file": "/tmp"}}),
+    f"http.token_file: /tmp {A_FOLDER}": configure(http={"token_file": "/tmp"}),
+    "commands.lamp.run: /tmp is a folder; name the program in it": configure(
+        commands={"lamp": {"run": ["/tmp"]}}
+    ),
+    f"encoder.model: there is no folder {Path.cwd()}/nodir; {A_MODEL}": configure(
+        encoder={"model": "./nodir"}
+    ),
+    f"encoder.model: there is no folder {Path.cwd()}/clap; {A_MODEL}": configure(encoder={"model": "clap"}),
+    "privacy.veto: has no effect where no clips are kept; add clips, or remove it": configure(
+        privacy={"veto": "a person speaking"}
+    ),
     f"mqtt.password_file: /nowhere/pw {NOT_THERE}": configure(
         mqtt={"broker": "127.0.0.1", "username": "me", "password_file": "/nowhere/pw"}
     ),
@@ -128,8 +150,12 @@ def test_a_slip_is_warned_of_alone(says):
         configure(http={"host": "::1"}),
         configure(http={"host": "0.0.0.0", "enabled": False}),
         configure(mqtt={"broker": "localhost"}),
+        configure(http={"token_file": "/dev/zero"}),
+        configure(encoder={"model": "laion/nope"}),
+        configure(encoder={"model": "/tmp"}),
+        configure(privacy={"veto": "a person speaking"}, clips={"directory": "clips"}),
     ],
-    ids=["times", "words", "apart", "clips", "no clip", "loopback", "off", "broker"],
+    ids=lambda config: ", ".join(sorted(config.model_fields_set - {"sources", "mqtt"})),
 )
 def test_nothing_is_warned_of_without_reason(config):
     assert warnings(config) == []

@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor
 
+from monitor.encoders import model_folder
 from monitor.errors import EncoderError
 from monitor.logmel import LogMelSettings
 
@@ -167,14 +168,14 @@ def _lacking(folder: Path) -> str | None:
 
 
 def _find(model: str) -> Path:
-    folder = Path(os.path.expanduser(model))  # noqa: PTH111 - unlike pathlib's, leaves ~nobody as it is
-    if os.path.isdir(folder):  # noqa: PTH112 - unlike pathlib's, false for names too long as well
-        return folder
-    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+    folder = model_folder(model)
+    if folder is None:
+        return _from_hub(model)
+    if not os.path.isdir(folder):  # noqa: PTH112 - unlike pathlib's, false for names too long as well
         raise refusal(
             model, "there is no such folder", "name a folder or a model of the Hugging Face hub (owner/name)"
         )
-    return _from_hub(model)
+    return folder
 
 
 def _from_hub(model: str) -> Path:
