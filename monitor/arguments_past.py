@@ -123,7 +123,8 @@ def _add_backtest(command: AddCommand) -> None:
         "backtest new.yaml --since 7d --false-alarms-per-day 0.5 --json",
         "backtest new.yaml --index ~/recordings",
         notes="Scoring, smoothing and rules run on the stored embeddings, and give the same events as live.\n"
-        "The configuration must have the encoder and the windows of the history.",
+        "The configuration must have the encoder and the windows of the history, or of an index made by\n"
+        "`index ~/recordings --config new.yaml`.",
     )
     takes_config(backtest)
     _takes_place(backtest)

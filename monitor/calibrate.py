@@ -115,12 +115,13 @@ async def calibrate(config: Config, options: Options, scorer: Scorer | None = No
     thresholds = {name: each.on_threshold for name, each in proposals.items()}
     tallies = tally_at(config, thresholds, list(heard.values())) if heard else {}
     check = check_by_halves(config, room, options.false_alarms_per_day)
-    _write(config, options, proposals, f"{hours:.3g} h of sound, encoder {identity}")
+    told = conclusions(options.false_alarms_per_day, proposals, check)
+    _write(config, options, proposals, f"{hours:.3g} h of sound, encoder {identity}", told)
     if options.as_json:
-        told = _facts(config, options, proposals, tallies, check)
-        print(json.dumps({"hours": hours, "encoder": identity} | told))  # noqa: T201
+        facts = _facts(config, options, proposals, tallies, check)
+        print(json.dumps({"hours": hours, "encoder": identity} | facts))  # noqa: T201
     else:
-        _report(config, options, proposals, tallies, check)
+        _report(config, options, proposals, tallies, told)
 
 
 async def _listen(config: Config, seconds: float, scorer: Scorer) -> list[Timeline]:
@@ -162,14 +163,18 @@ def _overlay(event: EventConfig, proposal: Proposal) -> dict[str, object]:
     return {"level": {"above_dbfs": round(level_dbfs_of(on), 2), "below_dbfs": round(level_dbfs_of(off), 2)}}
 
 
-def _write(config: Config, options: Options, proposals: Mapping[str, Proposal], made_from: str) -> None:
-    """Write the overlay whole or not at all."""
+def _write(
+    config: Config, options: Options, proposals: Mapping[str, Proposal], made_from: str, told: Sequence[str]
+) -> None:
+    """Write the overlay whole or not at all, and in it what is told on the terminal."""
     events = {name: _overlay(config.events[name], each) for name, each in proposals.items()}
-    text = (
-        f"# Thresholds for {options.false_alarms_per_day:g} false alarms a day in all, by "
-        f"`sound-monitor calibrate` from\n# {made_from}. They go with the prompts, windows and smoothing of "
-        "that configuration.\n" + yaml.safe_dump({"events": events}, sort_keys=False, allow_unicode=True)
+    head = (
+        f"Thresholds by `sound-monitor calibrate` from {made_from}.",
+        "They go with the prompts, windows and smoothing of that configuration.",
+        *told,
     )
+    text = "".join(f"# {line}\n" for line in head)
+    text += yaml.safe_dump({"events": events}, sort_keys=False, allow_unicode=True)
     try:
         replace_file(options.out, text, mode=0o644)
     except OSError as error:
@@ -205,7 +210,7 @@ def _report(
     options: Options,
     proposals: Mapping[str, Proposal],
     tallies: Mapping[str, Tally],
-    check: Check,
+    told: Sequence[str],
 ) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("event", no_wrap=True)
@@ -237,7 +242,7 @@ def _report(
     wanted = console.measure(table, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, wanted)
     console.print(table, highlight=False)
-    for line in conclusions(options.false_alarms_per_day, proposals, check):
+    for line in told:
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"written: {options.out}", highlight=False, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -14,6 +15,7 @@ from monitor.pcm import frozen, level_dbfs
 from monitor.prototypes import normalise
 from monitor.sources.file import Decoder
 from monitor.types import Encoder, FloatArray, Window
+from monitor.wording import require_words
 
 PIPELINE_TEMPLATE = "This is a sound of {}."
 """What `pipeline("zero-shot-audio-classification")` makes of a label."""
@@ -34,11 +36,15 @@ def classify(
     Up to the encoder's longest window (10 s for CLAP), it is what the pipeline returns. Of a longer recording
     the pipeline takes a random part; here half overlapping windows cover it all, and their embeddings are
     averaged. Raises SourceError where the file can't be read or is silent, ConfigError where the template has
-    no place for the label.
+    no place for the label, or a label no words.
     """
     if "{}" not in template:
         msg = f"template: {template!r} has no place for the label; put {{}} there"
         raise ConfigError(msg)
+    require_words(labels, "--labels")
+    for label, count in Counter(labels).items():
+        if count > 1:
+            raise ConfigError(f"--labels: {label!r} is there {count} times; keep one")
     texts = encoder.embed_text([template.replace("{}", label) for label in labels])
     logits = texts @ _embedding(path, encoder) * np.float32(encoder.logit_scale)
     weights = np.exp(logits - logits.max())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from monitor import interrupt
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def search(arguments: argparse.Namespace) -> int:
     """Find moments."""
     if not (arguments.words or arguments.like):
         raise ConfigError('search: nothing to look for; give words ("a dog barking") or --like RECORDING')
+    from monitor.wording import require_words  # noqa: PLC0415
+
+    require_words((*arguments.words, *arguments.negatives), "search")
     from monitor.history.values import HistoryError  # noqa: PLC0415
     from monitor.past import report  # noqa: PLC0415
     from monitor.past.ask import Scope, ask  # noqa: PLC0415
@@ -50,7 +53,7 @@ def search(arguments: argparse.Namespace) -> int:
     try:
         with _progress("searching") as (progress, task):
             progress.update(task, total=archive.count(scope.since, scope.until, scope.sources) or None)
-            found = asyncio.run(
+            found = interrupt.run(
                 ask(
                     query,
                     config,
@@ -117,7 +120,7 @@ def backtest(arguments: argparse.Namespace) -> int:
     archive.newest_kind()
     scorer = Scorer()
     try:
-        prepared = asyncio.run(scorer.prepare(config))
+        prepared = interrupt.run(scorer.prepare(config))
     finally:
         scorer.close()
     span = arguments.since, arguments.until, arguments.source
@@ -132,7 +135,7 @@ def backtest(arguments: argparse.Namespace) -> int:
             advance=lambda _: progress.advance(task),
         )
     if not trial.windows:
-        raise HistoryError(report_backtest.nothing_tried(trial))
+        raise HistoryError(report_backtest.nothing_tried(trial, of_recordings=arguments.index is not None))
     summary = report_backtest.summarise(config, trial, arguments.false_alarms_per_day)
     if arguments.json:
         _say(json.dumps(report_backtest.as_json(trial, summary), ensure_ascii=False))
@@ -159,6 +162,8 @@ def history_delete(arguments: argparse.Namespace) -> int:
     """Delete for good."""
     folder = _folder(arguments, _config(arguments))
     folder.newest_kind()
+    folder.check_sources(arguments.source)
+    interrupt.end_in_order()
     windows, freed = folder.delete(arguments.before, time.time(), arguments.source)
     if arguments.json:
         _say(json.dumps({"windows": windows, "freed_bytes": freed}))
@@ -186,7 +191,9 @@ def _folder(arguments: argparse.Namespace, config: Config | None) -> Folder:
 
 def _archive(arguments: argparse.Namespace, config: Config | None = None) -> Folder | Index:
     if arguments.index is None:
-        return _folder(arguments, config or _config(arguments))
+        folder = _folder(arguments, config or _config(arguments))
+        folder.check_sources(arguments.source)
+        return folder
     from monitor.past.index import Index  # noqa: PLC0415
 
     return Index.at(arguments.index)
@@ -194,6 +201,7 @@ def _archive(arguments: argparse.Namespace, config: Config | None = None) -> Fol
 
 @contextmanager
 def _progress(what: str) -> Iterator[tuple[Progress, TaskID]]:
+    interrupt.end_in_order()
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
     with Progress(

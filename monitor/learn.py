@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from monitor.types import Encoder, FloatArray
 from monitor.yaml_edit import with_examples
 
 _ALIKE = 0.5
+_SAME = 0.9999
 _OUTLIER = 0.25
 """An example this much less like the others than they are among themselves is named."""
 _ROOM_SECONDS = 3_600.0
@@ -166,7 +168,8 @@ def _beside(path: Path, text: str) -> Path:
 def _replace(path: Path, text: str) -> Path:
     """Put the text in the file's place at once, the old one beside it; return the old one's path."""
     path = path.resolve()
-    backup = path.with_name(path.name + ".bak")
+    backups = (path.with_name(path.name + ".bak" + (f".{n}" if n else "")) for n in itertools.count())
+    backup = next(each for each in backups if not each.exists())
     trial = _beside(path, text)
     try:
         shutil.copymode(path, trial)
@@ -293,6 +296,8 @@ def _consistency(paths: Sequence[Path], examples: FloatArray, unrelated: FloatAr
     pairs = (centred @ centred.T)[np.triu_indices(len(paths), 1)]
     spread = f"{pairs.min():.2f} to {pairs.max():.2f}, mean {pairs.mean():.2f}"
     yield f"consistency: likeness between examples {spread} (1 is the same)"
+    for one, other in zip(*np.nonzero(np.triu(centred @ centred.T, 1) > _SAME), strict=True):
+        yield f"warning: {paths[one].name} and {paths[other].name} are the same recording; leave one out"
     likeness = left_out(examples, centre)
     worst = int(likeness.argmin())
     if len(paths) > 2 and np.delete(likeness, worst).mean() - likeness[worst] > _OUTLIER:

@@ -46,7 +46,10 @@ class Window:
     end_time: float
     """Unix seconds of the sample after the last."""
     level_dbfs: float
-    """Level of the newest hop of audio, 20 log10(RMS), full scale 1.0; -inf for digital silence."""
+    """Level of what is new in it, 20 log10(RMS), full scale 1.0; -inf for digital silence.
+
+    That is the newest hop of audio; of a first window, all of it.
+    """
 
 
 @dataclass(frozen=True, slots=True)

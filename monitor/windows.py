@@ -64,12 +64,17 @@ class WindowCutter:
         missing = self._window - held
         if self._end + missing > len(self._buffer):
             self._compact()
-        level = level_dbfs(self._buffer[max(self._next_start, self._end - self._hop) : self._end])
+        level = level_dbfs(self._buffer[self._end - min(held, self._fresh) : self._end])
         self._buffer[self._end : self._end + missing] = 0.0
         self._end += missing
         self._position += missing
         yield replace(self._cut(self._last_time + missing / self._rate_hz), level_dbfs=level)
         self._restart()
+
+    @property
+    def _fresh(self) -> int:
+        """Return how many of a window's samples were in none before it."""
+        return self._hop if self._cut_any else self._window
 
     def _restart(self) -> None:
         self._end = 0
@@ -84,7 +89,7 @@ class WindowCutter:
 
     def _cut(self, end_time: float) -> Window:
         samples = self._buffer[self._next_start : self._end].copy()
-        level = level_dbfs(samples[-self._hop :])
+        level = level_dbfs(samples[-self._fresh :])
         samples.flags.writeable = False
         return Window(
             source=self._source,

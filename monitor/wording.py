@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from monitor.config import Config
+from monitor.errors import ConfigError
 
 _ALIKE = 0.75
 _FILLERS = frozenset(
     {"a", "an", "and", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "some", "the", "to"}
     | {"somebody", "someone", "something", "that", "with", "audio", "noise", "recording", "sound", "sounds"}
 )
+
+# Common words of other European languages that English hasn't got.
+_FOREIGN = frozenset(
+    {"ein", "eine", "einen", "einer", "eines", "der", "das", "dem", "und", "ist", "wird", "auf", "vom", "zum"}
+    | {"zur", "von", "une", "le", "les", "des", "du", "qui", "au", "aux", "dans", "una", "uno", "las", "del"}
+    | {"che", "il", "gli", "di", "della", "dello", "nel", "alla", "uma", "dos", "een", "het", "wordt", "en"}
+    | {"ett", "och", "som", "det", "nad", "ze", "sie"}
+)
+_FOREIGN_LETTER = re.compile(r"(?!caf)\b\w*[^\W\d_a-zA-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,8 @@ class _Text:
 
 
 def wording_slips(config: Config) -> Iterator[str]:
-    """Yield a warning for every prompt that is there twice, or that speaks against itself."""
+    """Yield a warning for every prompt that no model knows, that is there twice or speaks against itself."""
+    yield from _other_languages(config)
     for name, event in config.events.items():
         field = f"events.{name}.prompts"
         for text, count in Counter(prompt.casefold() for prompt in event.prompts).items():
@@ -50,6 +61,14 @@ def wording_slips(config: Config) -> Iterator[str]:
         for text, other in _pairs(event.prompts, config.background):
             yield f"{field}: {text!r} is a background phrase too ({other!r}); list background without it"
     yield from _doubles(config)
+
+
+def _other_languages(config: Config) -> Iterator[str]:
+    for name, event in config.events.items():
+        for text in event.prompts:
+            if not looks_english(text):
+                says = f"{text!r} may not be English, the one language that the models know"
+                yield f"events.{name}.prompts: {says}; say it in English"
 
 
 def _pairs(prompts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -80,3 +99,15 @@ def _doubles(config: Config) -> Iterator[str]:
             for word in prompt.words:
                 with_word[word].append(len(texts))
             texts.append((name, prompt))
+
+
+def require_words(texts: Iterable[str], what: str) -> None:
+    """Raise ConfigError for a text without any."""
+    for text in texts:
+        if not any(character.isalnum() for character in text):
+            raise ConfigError(f"{what}: {text!r} says nothing; describe the sound in words")
+
+
+def looks_english(text: str) -> bool:
+    """Tell whether no word speaks against it; many words of other languages don't either."""
+    return not _FOREIGN_LETTER.search(text) and _FOREIGN.isdisjoint(re.findall(r"\w+", text.casefold()))

@@ -180,8 +180,10 @@ def test_another_encoder_or_other_windows_are_left_out_and_told(tmp_path):
     nothing = tried(config(windows={"window_seconds": 3, "hop_seconds": 1}), tmp_path / "history")
     assert nothing.windows == 0
     assert "windows of 1 s every 0.25 s; the configuration has others" in report_backtest.nothing_tried(
-        nothing
+        nothing, of_recordings=False
     )
+    remedy = "Remedy: index the recordings with --config and this file."
+    assert report_backtest.nothing_tried(nothing, of_recordings=True).endswith(remedy)
 
 
 VETO = {"clips": {"directory": "unused"}, "privacy": {"veto": ["a 4000 Hz tone"]}}

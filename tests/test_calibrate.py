@@ -214,6 +214,7 @@ async def test_a_recording_and_positives_give_an_overlay_that_loads_and_a_table(
     for expected in ("low", "high", "1.00 (1/1)", "hall.wav 0:0", "24 wanted", "Checked by halves", str(out)):
         assert expected in text
     calibrated = load_config(base, overlays=[out])
+    assert "# Expected in all: " in out.read_text(), "also what wasn't reached"
     written = yaml.safe_load(out.read_text())["events"]
     assert list(written) == ["low", "high"]
     for name, event in calibrated.events.items():

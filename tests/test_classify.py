@@ -171,3 +171,18 @@ def test_equals_the_pipeline_with_the_full_size_architecture(tmp_path: Path, sha
         theirs = zero_shot(str(file), candidate_labels=LABELS)
         assert_same(ours, theirs)
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (["dog", ""], "--labels: '' says nothing; describe the sound in words"),
+        (["dog", "cat", "dog"], "--labels: 'dog' is there 2 times; keep one"),
+    ],
+)
+def test_labels_that_say_nothing_or_are_there_twice_are_refused(
+    encoder, tmp_path: Path, labels: list[str], says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        classify(write(tmp_path / "sound.wav", 1.0), labels, encoder)
+    assert str(caught.value) == says

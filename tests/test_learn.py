@@ -118,8 +118,11 @@ def test_learn_adds_an_event_that_hears_the_sound(house, capsys):
     assert file.read_text().replace('  tune: {examples: ["tune0.wav", "tune1.wav"]}\n', "") == CONFIG
     assert (house / "house.yaml.bak").read_text() == CONFIG
 
+    before = file.read_text()
     code, out, _ = run(capsys, "tune", "--from", house / "tune2.wav", "--config", file)
     assert code == 0
+    assert (house / "house.yaml.bak").read_text() == CONFIG, "what the user wrote stays"
+    assert (house / "house.yaml.bak.1").read_text() == before
     assert "tune has 3 examples now" in out
     assert len(load_config(file).events["tune"].examples) == 3
 
@@ -249,3 +252,13 @@ def test_what_learn_cannot_do_is_told_in_one_line_and_changes_nothing(name, clip
     assert err.count("\n") == 1
     assert file.read_text() == CONFIG
     assert sorted(path.name for path in house.iterdir() if path.suffix != ".wav") == ["house.yaml"]
+
+
+@pytest.mark.real
+def test_the_same_recording_twice_is_told(house, capsys):
+    (house / "copy.wav").write_bytes((house / "tune0.wav").read_bytes())
+    clips = [house / name for name in ("tune0.wav", "tune1.wav", "copy.wav")]
+    code, out, _ = run(capsys, "tune", "--from", *clips, "--config", house / "house.yaml", "--dry-run")
+    assert code == 0
+    assert out.count("are the same recording") == 1
+    assert "warning: tune0.wav and copy.wav are the same recording; leave one out" in out

@@ -267,6 +267,9 @@ def test_the_commands_do_what_they_say(heard, tmp_path, capsys):
     assert command("history", "info", "--history", history, "--verify", "--json") == 0
     (sheet,) = json.loads(capsys.readouterr().out)
     assert (sheet["source"], sheet["damaged"]) == ("hall", 0)
+    for of in (["history", "delete", "--before", "0s"], ["search", "a dog"], ["backtest", made]):
+        assert command(*of, "--history", history, "--source", "hal") == 1
+        assert "--source 'hal': nothing of it is kept; there are hall" in capsys.readouterr().err
     assert command("history", "delete", "--history", history, "--before", "1970-01-01T00:01:00+00:00") == 0
     assert "deleted 116 windows" in capsys.readouterr().out
     assert command("history", "info", "--history", history) == 0
@@ -279,6 +282,8 @@ def test_wrong_usage_is_one_line(tmp_path, capsys):
     assert command("search", "x", "--since", "yesterday") == 2
     assert "'yesterday' is no time; write how long ago" in capsys.readouterr().err
     assert command("search", "x", "--min-gap", "5x") == 2
+    assert command("search", " ") == 2
+    assert "search: ' ' says nothing; describe the sound in words" in capsys.readouterr().err
     assert command("search", "x", "--history", tmp_path) == 1
     assert "holds no history; set `history: {}`" in capsys.readouterr().err
     assert command("history", "info", "--history", tmp_path / "absent") == 1

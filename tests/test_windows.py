@@ -94,9 +94,23 @@ def test_samples_are_read_only_and_survive_later_audio():
 
 
 def test_level_is_that_of_the_newest_hop():
-    quiet_then_loud = np.concatenate([np.full(75, 0.001), np.full(25, 0.1)])
-    (window,) = cut([block(quiet_then_loud, 0)])
+    quiet_then_loud = np.concatenate([np.full(100, 0.001), np.full(25, 0.1)])
+    _, window = cut([block(quiet_then_loud, 0)])
     assert window.level_dbfs == pytest.approx(-20.0, abs=0.01)
+
+
+def test_level_of_a_first_window_is_that_of_all_of_it():
+    loud_then_silent = np.concatenate([np.full(25, 0.1), np.zeros(175)])
+    windows = cut([block(loud_then_silent[:150], 0), block(loud_then_silent, 500, gap=True)])
+    assert [window.level_dbfs for window in windows[:2]] == [pytest.approx(-26.02, abs=0.01), -np.inf]
+    assert [window.level_dbfs for window in windows[3:5]] == [pytest.approx(-26.02, abs=0.01), -np.inf]
+
+
+def test_level_of_a_short_recording_is_that_of_what_it_has():
+    cutter = WindowCutter("hall", RATE_HZ, 1.0, 0.25)
+    assert list(cutter.push(block(np.concatenate([np.full(10, 0.1), np.zeros(30)]), 0))) == []
+    (window,) = cutter.flush()
+    assert window.level_dbfs == pytest.approx(-26.02, abs=0.01)
 
 
 def test_digital_silence_is_minus_infinity():

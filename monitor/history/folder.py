@@ -122,6 +122,15 @@ class Folder:
             remove(place.stem)
         return gone
 
+    def check_sources(self, wanted: Collection[str] | None) -> None:
+        """Raise HistoryError where nothing is kept of one of them: its name may be misspelled."""
+        kept = {place.source for place in self.places()}
+        for name in wanted or ():
+            if kept and name not in kept:
+                raise HistoryError(
+                    f"--source {name!r}: nothing of it is kept; there are {', '.join(sorted(kept))}"
+                )
+
     def delete(self, before: float, now: float, sources: Collection[str] | None = None) -> tuple[int, int]:
         """Delete everything heard before a time; return the windows and the bytes that have gone.
 

@@ -56,10 +56,12 @@ def summarise(config: Config, trial: Trial, false_per_day: float) -> dict[str, S
     return summaries
 
 
-def nothing_tried(trial: Trial) -> str:
+def nothing_tried(trial: Trial, *, of_recordings: bool) -> str:
     """Say why there was nothing to try."""
     if trial.foreign:
-        return "nothing that this configuration can be tried on. " + " ".join(_foreign(trial))
+        remedy = "index the recordings with --config and this file" if of_recordings else "give it those"
+        left_out = " ".join(_foreign(trial))
+        return f"nothing that this configuration can be tried on. {left_out} Remedy: {remedy}."
     return "nothing was heard in that time; give another --since, --until or --source"
 
 

@@ -40,7 +40,7 @@ class Moment:
     score: float
     """Of that window, 0 to 1."""
     level_dbfs: float
-    """Of that window."""
+    """Of the moment's loudest hop."""
     events: tuple[str, ...] = ()
     """What was told meanwhile, by the events' names."""
     clip: str | None = None
@@ -144,13 +144,15 @@ def _best(
         peak = int(scores.argmax())
         first, last = _extent(track.end_times, scores, peak, middle, min_gap_seconds)
         begin, end = float(track.end_times[first]), float(track.end_times[last])
+        start = begin - window_seconds[source]
+        heard = slice(int(np.searchsorted(track.end_times, start, side="right")), last + 1)
         yield Moment(
             source,
-            begin - window_seconds[source],
+            start,
             end,
             float(track.end_times[peak]),
             float(track.scores[peak]),
-            float(track.levels_dbfs[peak]),
+            float(track.levels_dbfs[heard].max()),
         )
         before, after = np.searchsorted(track.end_times, (begin - min_gap_seconds, end + min_gap_seconds))
         scores[before : max(after, last + 1)] = 0.0
