@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -20,8 +23,34 @@ _EXAMPLES: dict[Route, str] = {
     ("sources",): "add one, as in  sources: {room: {type: microphone}}",
     ("events",): "add one, as in  events: {dog_bark: a dog barking}",
 }
-_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "h": 3600}
-_WITH_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]+)")
+_CALLED = {
+    "gpu": "cuda",
+    "fp32": "float32",
+    "fp16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+    "mic": "microphone",
+    "rtsp": "ffmpeg",
+}
+"""What other programs call it."""
+_WITH_UNIT = re.compile(r"([-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([A-Za-z%]+)")
+_UNITS: dict[str, dict[str, float]] = {
+    "seconds": {"ms": 0.001, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60}
+    | {"h": 3600, "hour": 3600, "d": 86_400, "day": 86_400},
+    "days": {"h": 1 / 24, "hour": 1 / 24, "d": 1, "day": 1, "w": 7, "week": 7, "month": 30, "year": 365},
+    "bytes": {"b": 1, "byte": 1}
+    | {f"{prefix}{unit}": 1000**power for power, prefix in enumerate("kmgt", 1) for unit in ("", "b")}
+    | {f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
+    "hz": {"hz": 1, "k": 1000, "khz": 1000},
+}
+"""What a value is multiplied by, by what its key ends in and the unit that it was given."""
+_MAY_BE_NULL: list[Route] = [("mqtt",), ("mqtt", "tls"), ("history",), ("clips",), ("windows", "change_gate")]
+_OFF: dict[Route, str] = dict.fromkeys(_MAY_BE_NULL, "null") | {
+    ("http",): "{enabled: false}",
+    ("mqtt", "homeassistant"): "{enabled: false}",
+}
+_ON: dict[Route, str] = dict.fromkeys(_OFF, "{}") | {("clips",): "{directory: clips}"}
+"""What true and false were meant for where a section stands."""
 
 
 def explain(error: ValidationError, document: Document) -> list[str]:
@@ -83,10 +112,16 @@ class _Case:
     def text(self) -> str:
         return shown(self.value, self.place)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text is the value itself, so that a remedy may repeat it: nothing is secret or cut."""
+        return self.text in {repr(self.value), self.place.text}
+
 
 def _choice(case: _Case) -> str:
     choices = re.findall(r"'([^']*)'", case.context.get("expected_tags") or case.context["expected"])
-    near = did_you_mean(case.place.text or "", choices)
+    word = case.place.text or ""
+    near = did_you_mean(_CALLED.get(word.lower(), word), choices)
     known = "known here" if near and len(choices) > _LONG_LIST else f"one of {', '.join(choices)}"
     return f"{case.text} is not {known}{near}"
 
@@ -108,19 +143,30 @@ def _not_a_number(case: _Case, kind: str) -> str:
 
 
 def _number_remedy(case: _Case) -> str:
-    if not isinstance(case.value, str) or case.place.secret:
+    value = case.value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and not case.place.secret:
+        return f"; write {_plain(value)}"
+    if not isinstance(value, str) or case.place.secret:
         return ""
-    if case.place.quoted and re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+", case.value):
+    if case.place.quoted and re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+", value):
         return "; write it without quotes"
-    match = _WITH_UNIT.fullmatch(case.value.strip())
-    if not match:
-        return ""
-    number, unit = float(match[1]), match[2].lower()
+    match = _WITH_UNIT.fullmatch(value.strip())
+    return f"; write {_without_unit(case.route, match[1], match[2].lower())}" if match else ""
+
+
+def _without_unit(route: Route, number: str, unit: str) -> str:
     if unit == "%":
-        return f"; write {number / 100:g}"
-    if str(case.route[-1]).endswith("seconds") and unit in _SECONDS:
-        return f"; write seconds without a unit: {number * _SECONDS[unit]:g}"
-    return f"; write it without the unit: {match[1]}"
+        return _plain(float(number) / 100)
+    wanted = str(route[-1]).rpartition("_")[2]
+    factors = _UNITS.get(wanted, {})
+    factor = factors.get(unit) or factors.get(unit.removesuffix("s"))
+    if factor is None:
+        return f"it without the unit: {number}"
+    return f"{wanted} without a unit: {_plain(float(number) * factor)}"
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number.is_integer() else f"{number:.6g}"
 
 
 def _checked(case: _Case) -> str:
@@ -133,8 +179,38 @@ def _not_a(case: _Case, kind: str) -> str:
     return f"is {case.text}, not {kind}{remedy}"
 
 
+def _not_texts(case: _Case) -> str:
+    if not isinstance(case.value, str):
+        return _not_a(case, "text or a list of texts")
+    if case.route[-1] == "schedule":
+        return _not_a(case, "a mapping or a list of them") + "; write {from: 22:00, to: 06:00}"
+    return _not_a(case, "a list") + f"; write {_words(case)}"
+
+
+def _words(case: _Case) -> str:
+    with suppress(ValueError):
+        if case.is_plain:
+            return yaml.safe_dump(shlex.split(str(case.value)), default_flow_style=True, width=1000).strip()
+    return "[program, argument]"
+
+
 def _not_a_mapping(case: _Case) -> str:
-    return _not_a(case, "a mapping (key: value)")
+    meant = _meant(case.route, case.value) if case.is_plain else None
+    return _not_a(case, "a mapping (key: value)") + (f"; write {case.route[-1]}: {meant}" if meant else "")
+
+
+def _meant(route: Route, value: Tree) -> str | None:
+    """Return the mapping that a plain value was meant for, where that is known."""
+    match route, value:
+        case _, bool():
+            return (_ON if value else _OFF).get(route)
+        case ("encoder",), str():
+            return f"{{model: {value}}}"
+        case ("smoothing",) | ("events", _, "smoothing"), "none":
+            return "{method: none}"
+        case ("events", _, "level"), int() | float():
+            return f"{{above_dbfs: {value}}}"
+    return None
 
 
 _SENTENCES: dict[str, Callable[[_Case], str]] = {
@@ -150,7 +226,7 @@ _SENTENCES: dict[str, Callable[[_Case], str]] = {
     "float_type": lambda case: _not_a_number(case, "a number"),
     "finite_number": lambda case: _not_a_number(case, "a finite number"),
     "bool_type": lambda case: f"{case.text} is not true or false",
-    "tuple_type": lambda case: _not_a(case, "text or a list of texts"),
+    "tuple_type": _not_texts,
     "too_short": lambda _: "is empty; give at least one",
     "too_long": lambda case: f"has more than {case.context['max_length']} entries; remove some",
     "model_type": _not_a_mapping,

@@ -6,7 +6,7 @@ sources:
 events:
   dog: a dog barking
 """
-ENVIRON = {"PORT": "18x83", "DIGITS": "0123", "MQTT_SECRET": "hunter2", "EMPTY": ""}
+ENVIRON = {"PORT": "18x83", "DIGITS": "0123", "MQTT_SECRET": "hunter2", "EMPTY": "", "PIN_SECRET": "1e4"}
 
 # Added to BASE, so that the text begins on line 5, inside `events`.
 VALUES = [
@@ -65,15 +65,50 @@ VALUES = [
         "6: windows.hop_seconds: 3 is longer than window_seconds (2): sounds would be missed; lower it",
     ),
     ("encoder: {threads: 0}", "5: encoder.threads: 0 is not between 1 and 256"),
-    ("encoder: {threads: 2.0}", "5: encoder.threads: 2.0 is not a whole number"),
+    ("encoder: {threads: 2.0}", "5: encoder.threads: 2.0 is not a whole number; write 2"),
     ("http: {port: 0x1F}", "5: http.port: '0x1F' is not a whole number"),
     ("http: {port: 65536}", "5: http.port: 65536 is not between 0 and 65535"),
     ("http: {port: 0123}", "5: http.port: '0123' is not a whole number"),
     (f"http: {{port: {'9' * 5000}}}", f"5: http.port: {'9' * 57}... is not a whole number"),
+    ("outbox: {max_events: 1e5}", "5: outbox.max_events: 1e5 is not a whole number; write 100000"),
+    ("http:\n  port: ${PIN_SECRET}", "6: http.port: *** (from ${PIN_SECRET}) is not a whole number"),
+    # Units
+    (
+        "clips: {directory: c, max_bytes: 1GB}",
+        "5: clips.max_bytes: '1GB' is not a whole number; write bytes without a unit: 1000000000",
+    ),
+    (
+        "clips: {directory: c, max_bytes: 1.5 GiB}",
+        "5: clips.max_bytes: '1.5 GiB' is not a whole number; write bytes without a unit: 1610612736",
+    ),
+    (
+        "clips: {directory: c, max_bytes: 500 M}",
+        "5: clips.max_bytes: '500 M' is not a whole number; write bytes without a unit: 500000000",
+    ),
+    (
+        "clips: {directory: c, max_bytes: 2 reels}",
+        "5: clips.max_bytes: '2 reels' is not a whole number; write it without the unit: 2",
+    ),
+    (
+        "clips: {directory: c, keep_days: 36h}",
+        "5: clips.keep_days: '36h' is not a number; write days without a unit: 1.5",
+    ),
+    (
+        "clips: {directory: c, keep_days: 2 weeks}",
+        "5: clips.keep_days: '2 weeks' is not a number; write days without a unit: 14",
+    ),
+    (
+        "clips: {directory: c, max_seconds: 5m}",
+        "5: clips.max_seconds: '5m' is not a number; write seconds without a unit: 300",
+    ),
+    (
+        "windows: {min_level_dbfs: -60 dB}",
+        "5: windows.min_level_dbfs: '-60 dB' is not a number; write it without the unit: -60",
+    ),
     # One of several
     (
         "encoder: {device: gpu}",
-        "5: encoder.device: 'gpu' is not one of auto, cuda, cpu; did you mean cpu?",
+        "5: encoder.device: 'gpu' is not one of auto, cuda, cpu; did you mean cuda?",
     ),
     (
         "encoder: {device: cuda}",
@@ -86,6 +121,18 @@ VALUES = [
     (
         "encoder: {dtype: bfloat16}",
         "5: encoder.dtype: 'bfloat16' needs runtime: openvino where the model is compact; set it, or float32",
+    ),
+    (
+        "encoder: {dtype: FP16}",
+        "5: encoder.dtype: 'FP16' is not one of float32, float16, bfloat16; did you mean float16?",
+    ),
+    (
+        "encoder: {dtype: bf16}",
+        "5: encoder.dtype: 'bf16' is not one of float32, float16, bfloat16; did you mean bfloat16?",
+    ),
+    (
+        "encoder: {dtype: half}",
+        "5: encoder.dtype: 'half' is not one of float32, float16, bfloat16; did you mean float16?",
     ),
     (
         "encoder: {dtype: float8}",
@@ -108,7 +155,50 @@ VALUES = [
     ("mqtt: {version: 4}", "5: mqtt.version: 4 is not one of 3.1.1, 5"),
     # Kinds
     ("http: {enabled: maybe}", "5: http.enabled: 'maybe' is not true or false"),
-    ("encoder: compact", "5: encoder: is 'compact', not a mapping (key: value)"),
+    (
+        "encoder: compact",
+        "5: encoder: is 'compact', not a mapping (key: value); write encoder: {model: compact}",
+    ),
+    ("encoder: ${MQTT_SECRET}", "5: encoder: is *** (from ${MQTT_SECRET}), not a mapping (key: value)"),
+    (
+        "encoder: http://me:hunter2@hub",
+        "5: encoder: is 'http://***@hub', not a mapping (key: value)",
+    ),
+    ("mqtt: false", "5: mqtt: is false, not a mapping (key: value); write mqtt: null"),
+    ("mqtt: {tls: yes}", "5: mqtt.tls: is yes, not a mapping (key: value); write tls: {}"),
+    ("http: off", "5: http: is off, not a mapping (key: value); write http: {enabled: false}"),
+    ("history: true", "5: history: is true, not a mapping (key: value); write history: {}"),
+    ("history: no", "5: history: is no, not a mapping (key: value); write history: null"),
+    ("clips: true", "5: clips: is true, not a mapping (key: value); write clips: {directory: clips}"),
+    ("log: true", "5: log: is true, not a mapping (key: value)"),
+    (
+        "smoothing: none",
+        "5: smoothing: is 'none', not a mapping (key: value); write smoothing: {method: none}",
+    ),
+    (
+        "  cat: {level: -30}",
+        "5: events.cat.level: is -30, not a mapping (key: value); write level: {above_dbfs: -30}",
+    ),
+    (
+        "  cat: {prompts: meow, schedule: night}",
+        "5: events.cat.schedule: is 'night', not a mapping or a list of them; write {from: 22:00, to: 06:00}",
+    ),
+    (
+        "commands: {lamp: {run: lamp --blink}}",
+        "5: commands.lamp.run: is 'lamp --blink', not a list; write [lamp, --blink]",
+    ),
+    (
+        "commands: {lamp: {run: sh -c 'exit 1'}}",
+        """5: commands.lamp.run: is "sh -c 'exit 1'", not a list; write [sh, -c, exit 1]""",
+    ),
+    (
+        """commands: {lamp: {run: "it's"}}""",
+        """5: commands.lamp.run: is "it's", not a list; write [program, argument]""",
+    ),
+    (
+        "commands: {lamp: {run: curl http://me:hunter2@lamp}}",
+        "5: commands.lamp.run: is 'curl http://***@lamp', not a list; write [program, argument]",
+    ),
     (
         "encoder: null",
         "5: encoder: is null, not a mapping (key: value); remove the line for the default",

@@ -20,7 +20,10 @@ FILES = [
     ),
     (
         "events: {dog: a dog}\nsources:\n  a: {type: mic}\n",
-        "home.yaml:3: sources.a.type: 'mic' is not one of microphone, file, demo, ffmpeg, pcm",
+        (
+            "home.yaml:3: sources.a.type: 'mic' is not one of microphone, file, demo, ffmpeg, pcm; "
+            "did you mean microphone?"
+        ),
     ),
     (
         "events: {dog: a dog}\nsources:\n  a:\n    type: file\n",
