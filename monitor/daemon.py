@@ -13,12 +13,12 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from monitor import __version__, log
+from monitor import __version__, interrupt, log
 from monitor.clip_outlet import clip_outlet
 from monitor.config import Config
 from monitor.config_file import load_config
-from monitor.directories import history_directory, state_directory
-from monitor.errors import ConfigError, MonitorError, SinkError
+from monitor.directories import StateDirectory, history_directory, state_directory
+from monitor.errors import ConfigError, MonitorError
 from monitor.heap import share_one_arena
 from monitor.history.values import Kind
 from monitor.hooks import HookOutlet, hook_outlets
@@ -56,17 +56,8 @@ def run_daemon(path: Path, overlays: Sequence[Path]) -> int:
     config = load_config(path, overlays=overlays)
     log.setup(config.log)
     share_one_arena()
-    asyncio.run(Daemon(config, path, overlays).run())
+    interrupt.run(Daemon(config, path, overlays).run())
     return 0
-
-
-def _made(directory: Path) -> Path:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"state_directory {str(directory)!r} can't be made: {error.strerror}; name another in the file"
-        raise SinkError(msg) from None
-    return directory
 
 
 def _served(config: Config) -> Path | None:
@@ -119,10 +110,9 @@ class Daemon:
         with Notifier() as notifier:
             async with contextlib.AsyncExitStack() as stack:
                 config = self._config
+                state = stack.enter_context(StateDirectory(state_directory(config), self._path))
                 if config.mqtt is not None:
-                    self._mqtt = await stack.enter_async_context(
-                        mqtt_outlet(config, config.mqtt, _made(state_directory(config)))
-                    )
+                    self._mqtt = await stack.enter_async_context(mqtt_outlet(config, config.mqtt, state.path))
                 if config.http.enabled:
                     server = await stack.enter_async_context(
                         serve(
@@ -138,7 +128,7 @@ class Daemon:
                 notifier.status("loading the model")
                 self._scorer.use(await self._scorer.prepare(config))
                 self._tell_model()
-                path = state_directory(config) / "switches.json"
+                path = state.path / "switches.json"
                 switches = await asyncio.to_thread(load_switches, path)
                 outlets: list[Outlet] = [LogOutlet(), SwitchMemory(path, switches), PageOutlet(self._live)]
                 if config.clips:
@@ -148,9 +138,8 @@ class Daemon:
                         )
                     )
                 if config.webhooks or config.commands:
-                    directory = _made(state_directory(config))
                     self._hooks = await stack.enter_async_context(
-                        hook_outlets(config, directory, self._metrics)
+                        hook_outlets(config, state.path, self._metrics)
                     )
                     outlets += self._hooks
                 if self._mqtt is not None:
