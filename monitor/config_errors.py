@@ -93,6 +93,8 @@ def _finding(detail: ErrorDetails, document: Document) -> tuple[Place, int, str]
         return place, place.key_line, f"{dotted(wanted)}: is missing; {_EXAMPLES.get(wanted, 'add it')}"
     if kind == "extra_forbidden":
         return place, place.key_line, f"{dotted(route)}: {_unknown_key(loc)}"
+    if kind == "undescribed" and place.file != document.file:
+        return place, place.line, f"{dotted(route)}: {_unknown_event(route[-1], document)}"
     if loc and loc[-1] == "[key]":
         key_place = Place(place.file, place.key_line, place.key_line)
         return place, place.key_line, f"{dotted(route[:-1])}: {shown(route[-1], key_place)} {context['says']}"
@@ -215,6 +217,7 @@ def _meant(route: Route, value: Tree) -> str | None:
 
 _SENTENCES: dict[str, Callable[[_Case], str]] = {
     "finding": _checked,
+    "undescribed": lambda _: "has neither prompts nor examples nor level; add one of them",
     "literal_error": _choice,
     "union_tag_invalid": _choice,
     "string_type": _not_text,
@@ -234,6 +237,17 @@ _SENTENCES: dict[str, Callable[[_Case], str]] = {
     "union_tag_not_found": _not_a_mapping,
     "dict_type": _not_a_mapping,
 }
+
+
+def _unknown_event(name: str | int, document: Document) -> str:
+    """Take an overlay's event without a description for one of the main file's, misspelt or renamed there."""
+    events = [
+        str(route[1])
+        for route, place in document.places.items()
+        if route[0:1] == ("events",) and len(route) == 2 and place.file == document.file
+    ]
+    near = did_you_mean(str(name), events) or "; mend or remove it, or add prompts"
+    return f"is not an event of {document.file}{near}"
 
 
 def _unknown_key(loc: Route) -> str:

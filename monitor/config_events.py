@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
+from pydantic_core import PydanticCustomError
 
 from monitor.fields import (
     Between,
@@ -174,7 +175,7 @@ class EventConfig(
     @model_validator(mode="after")
     def _is_described(self) -> Self:
         if not (self.prompts or self.examples or self.level):
-            raise finding("has neither prompts nor examples nor level; add one of them")
+            raise PydanticCustomError("undescribed", "has neither prompts nor examples nor level")
         return self
 
     @model_validator(mode="wrap")

@@ -17,6 +17,7 @@ from monitor.errors import ConfigError
 from monitor.yaml_tree import Document, Route, Tree, read_yaml
 
 _MAX_BYTES = 1024 * 1024
+_BEGIN_OVERLAY = "write what it changes, or leave it out"
 
 
 def load_config(
@@ -28,7 +29,8 @@ def load_config(
     relative to the folder of the first.
     """
     variables = os.environ if environ is None else environ
-    document = reduce(_lay_over, [_read(file, variables) for file in (path, *overlays)])
+    main = _read(path, variables, begin="see config/demo.yaml for a start")
+    document = reduce(_lay_over, (_read(each, variables, begin=_BEGIN_OVERLAY) for each in overlays), main)
     context = {"folder": path.absolute().parent}
     try:
         try:
@@ -44,8 +46,8 @@ def load_config(
         raise ConfigError(*explain(error, document)) from None
 
 
-def _read(path: Path, environ: Mapping[str, str]) -> Document:
-    document = read_yaml(_text(path), str(path), environ)
+def _read(path: Path, environ: Mapping[str, str], *, begin: str) -> Document:
+    document = read_yaml(_text(path), str(path), environ, begin=begin)
     if not isinstance(document.tree, dict):
         kind = "a list" if isinstance(document.tree, list) else "a single value"
         line = document.places[()].line

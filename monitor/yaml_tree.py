@@ -82,6 +82,11 @@ class Document:
     tree: Tree
     places: dict[Route, Place]
 
+    @property
+    def file(self) -> str:
+        """The one that the others are laid over."""
+        return self.places[()].file
+
 
 def dotted(route: Route) -> str:
     """Write a route as a person would: `events.dog_bark.prompts[0]`, nothing below a secret."""
@@ -120,11 +125,14 @@ def at(place: Place, route: Route, says: str, *, key: bool = False) -> tuple[int
     return line, f"{place.file}:{line}: {name}{says}"
 
 
-def read_yaml(text: str, file: str, environ: Mapping[str, str]) -> Document:
-    """Parse a configuration's text; raise ConfigError with a line for every finding."""
+def read_yaml(text: str, file: str, environ: Mapping[str, str], *, begin: str) -> Document:
+    """Parse a configuration's text; raise ConfigError with a line for every finding.
+
+    `begin` tells how to begin where there is nothing yet.
+    """
     node = _compose(text, file)
     if node is None or (isinstance(node, yaml.ScalarNode) and not node.value and node.style is None):
-        raise ConfigError(f"{file}: is empty; see config/demo.yaml for a start")
+        raise ConfigError(f"{file}: is empty; {begin}")
     builder = _Builder(file, environ)
     tree = builder.build(node, (), node.start_mark.line + 1)
     if builder.findings:

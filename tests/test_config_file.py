@@ -192,6 +192,22 @@ def test_an_error_names_the_file_that_it_comes_from(load):
     ]
 
 
+def test_an_event_that_only_an_overlay_tunes_is_taken_for_a_slip_in_its_name(load, tmp_path):
+    tuned = "events:\n  dgo: {on_threshold: 0.7}\n  bird: {on_threshold: 0.3}\n"
+    with pytest.raises(ConfigError) as caught:
+        load(BASE, "log: {level: debug}\n", tuned)
+    file, main = tmp_path / "over2.yaml", tmp_path / "home.yaml"
+    assert caught.value.lines == (
+        f"{file}:2: events.dgo: is not an event of {main}; did you mean dog?",
+        f"{file}:3: events.bird: is not an event of {main}; mend or remove it, or add prompts",
+    )
+
+
+def test_an_empty_overlay_is_told_as_one(load):
+    says = "over1.yaml: is empty; write what it changes, or leave it out"
+    assert refused(load, BASE, "# later\n") == [says]
+
+
 def test_a_list_of_an_overlay_replaces_the_list_and_its_lines(load):
     lines = refused(load, f"{BASE}background: [hum, hiss, rain]\n", "background:\n  - hum\n  - ''\n")
     assert lines == ["over1.yaml:3: background[1]: is empty; describe the sound in words"]
