@@ -113,6 +113,8 @@ class Daemon:
                 state = stack.enter_context(StateDirectory(state_directory(config), self._path))
                 if config.mqtt is not None:
                     self._mqtt = await stack.enter_async_context(mqtt_outlet(config, config.mqtt, state.path))
+                    if config.mqtt.broker == "embedded":
+                        state.note(mqtt_port=self._mqtt.port)
                 if config.http.enabled:
                     server = await stack.enter_async_context(
                         serve(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from monitor.errors import SinkError, in_words
 
 _LOCK = "daemon.lock"
 _MOST_BYTES = 65_536
+_GLANCES, _GLANCE_SECONDS = 5, 0.05
+"""Who asks for a port has the lock for an instant where no daemon has it."""
 
 
 def default_state_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -51,7 +54,7 @@ class StateDirectory:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._file)
         except BlockingIOError:
             says = (
                 f"{name} is in use by {_owner(self._file)}; end that one, or set state_directory to another"
@@ -72,6 +75,29 @@ class StateDirectory:
         with suppress(OSError):
             os.ftruncate(self._file, 0)  # nor may they then hear of the daemon before this one
             os.pwrite(self._file, json.dumps(self._note).encode(), 0)
+
+
+def embedded_port(path: Path) -> int | None:
+    """Return the port of the embedded broker of the daemon that has this state directory, if one has."""
+    try:
+        with (path / _LOCK).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                port = _noted(file.fileno()).get("mqtt_port")
+                return port if isinstance(port, int) else None
+    except OSError:
+        pass
+    return None
+
+
+def _lock(file: int) -> None:
+    for _ in range(_GLANCES):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_GLANCE_SECONDS)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _noted(file: int) -> dict[str, object]:

@@ -169,6 +169,11 @@ class MqttOutlet(Outlet):
         self.configure(config)
 
     @property
+    def port(self) -> int:
+        """The broker's."""
+        return self._mqtt.port_in_force
+
+    @property
     def connected(self) -> bool:
         """Whether the broker is there."""
         return self._sink.connected

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
@@ -292,8 +292,12 @@ async def subscribe(
     *,
     environ: Mapping[str, str] = os.environ,
     retry_seconds: tuple[float, float] = (1.0, 60.0),
+    subscribed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Message]:
-    """Yield what the broker publishes, retained messages first, for ever; reconnects."""
+    """Yield what the broker publishes, retained messages first, for ever; reconnects.
+
+    `subscribed` is called at every connection.
+    """
     outage = Outage(config, *retry_seconds)
     client_id = f"{config.client_id}-{secrets.token_hex(4)}"
     while True:
@@ -301,6 +305,7 @@ async def subscribe(
             async with connect(config, client_id=client_id, environ=environ) as link:
                 await link.subscribe(*topics)
                 outage.over()
+                subscribed()
                 async for message in link.messages():
                     yield message
         except SinkError as error:
