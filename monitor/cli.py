@@ -17,6 +17,7 @@ from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays
 from monitor.arguments_past import add_commands
 from monitor.errors import ConfigError, MonitorError
+from monitor.interrupt import INTERRUPTED
 
 OK, FAILED, MISUSED = 0, 1, 2
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         sys.exit(status)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from collections.abc import Callable
 
 from rich.console import Console
 
+from monitor import interrupt
 from monitor.errors import ConfigError
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -53,7 +53,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Try what a configuration asks of this machine."""
     from monitor.doctor import examine_and_tell  # noqa: PLC0415
 
-    well = asyncio.run(examine_and_tell(arguments.config, arguments.overlay, as_json=arguments.json))
+    well = interrupt.run(examine_and_tell(arguments.config, arguments.overlay, as_json=arguments.json))
     return OK if well else FAILED
 
 
@@ -74,7 +74,7 @@ def replay(arguments: argparse.Namespace) -> int:
     from monitor.replay import print_replay  # noqa: PLC0415
 
     config = load_config(arguments.config, overlays=arguments.overlay)
-    asyncio.run(print_replay(config, arguments.files, arguments.scores, arguments.history))
+    interrupt.run(print_replay(config, arguments.files, arguments.scores, arguments.history))
     return OK
 
 
@@ -105,7 +105,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     options = judging.Options(
         arguments.manifest, arguments.map, arguments.json, arguments.confusion, arguments.plot
     )
-    asyncio.run(judging.evaluate(config, options))
+    interrupt.run(judging.evaluate(config, options))
     return OK
 
 
@@ -125,7 +125,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         as_json=arguments.json,
     )
-    asyncio.run(calibrating.calibrate(config, options))
+    interrupt.run(calibrating.calibrate(config, options))
     return OK
 
 
@@ -134,6 +134,7 @@ def learn(arguments: argparse.Namespace) -> int:
     from monitor import learn as learning  # noqa: PLC0415
 
     given = {key: getattr(arguments, key) for key in learning.Options.__dataclass_fields__}
+    interrupt.end_in_order()
     told = learning.learn(learning.Options(**given))
     if arguments.json:
         lines = list(told)
@@ -152,7 +153,7 @@ def listen(arguments: argparse.Namespace) -> int:
     from monitor.config_file import load_config  # noqa: PLC0415
 
     config = load_config(arguments.config, overlays=arguments.overlay)
-    asyncio.run(listening.listen(config, as_json=arguments.json))
+    interrupt.run(listening.listen(config, as_json=arguments.json))
     return OK
 
 
@@ -162,12 +163,13 @@ def tail(arguments: argparse.Namespace) -> int:
     from monitor.config_file import load_config  # noqa: PLC0415
 
     config = load_config(arguments.config, overlays=arguments.overlay)
-    asyncio.run(tailing.tail(config, as_json=arguments.json))
+    interrupt.run(tailing.tail(config, as_json=arguments.json))
     return OK
 
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure speed."""
+    interrupt.end_in_order()
     with Console(stderr=True).status("starting") as status:
         if arguments.config:
             text = _carried(arguments, status.update)
