@@ -25,13 +25,17 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by who started us
+            nowhere = Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            setattr(sys, stream, nowhere)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name may be no text in any encoding, and is told all the same.
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
         status = arguments.handler(arguments)
-        _flush()
+        sys.stdout.flush()
         sys.exit(status)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201
@@ -64,15 +68,10 @@ def _told(errors: Sequence[Exception]) -> int | None:
     for line in dict.fromkeys(map(_in_words, errors)):
         print(f"sound-monitor: {line}", file=sys.stderr)  # noqa: T201
     try:
-        _flush()
+        sys.stdout.flush()
     except OSError:
         _drop_output()
     return FAILED
-
-
-def _flush() -> None:
-    if sys.stdout is not None:  # None where the daemon was started with it closed
-        sys.stdout.flush()
 
 
 def _drop_output() -> None:

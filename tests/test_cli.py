@@ -120,26 +120,38 @@ def test_output_that_nobody_reads_any_more_ends_a_command_quietly(tmp_path, argu
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_error_is_one_line_also_where_there_is_no_standard_output(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "monitor",
-        "replay",
-        tmp_path / "none.wav",
-        "--config",
-        "config/demo.yaml",
-    ]
-    done = subprocess.run(
-        ["/bin/sh", "-c", '"$@" >&-', "sh", *map(str, command)],
-        stderr=subprocess.PIPE,
+def run_with_closed(streams, *arguments):
+    command = [sys.executable, "-m", "monitor", *map(str, arguments)]
+    return subprocess.run(
+        ["/bin/sh", "-c", f'"$@" {streams}', "sh", *command],
+        capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
     )
+
+
+def test_an_error_is_one_line_also_where_there_is_no_standard_output(tmp_path):
+    done = run_with_closed(">&-", "replay", tmp_path / "none.wav", "--config", "config/demo.yaml")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "none.wav' can't be read" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["check", "config/demo.yaml"], ["history", "info", "--history", "{history}", "--json"]]
+)
+def test_a_command_does_its_work_also_where_there_is_no_standard_output(tmp_path, arguments):
+    recording = write_scene(tmp_path / "tone.wav", (3000, 3))
+    history = tmp_path / "history"
+    run("replay", recording, "--config", "config/demo.yaml", "--history", history)
+    done = run_with_closed(">&-", *(each.format(history=history) for each in arguments))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_goes_nowhere_where_there_is_no_standard_error():
+    done = run_with_closed("2>&-", "check", "nowhere.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_check_exits_2_on_a_bad_file_and_names_the_line(tmp_path):
