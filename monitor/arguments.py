@@ -35,9 +35,18 @@ def takes_mapping(parser: argparse.ArgumentParser) -> None:
         "--map",
         action="append",
         default=[],
+        type=words,
         metavar="LABEL=EVENT",
         help="a label that stands for an event of another name; may be repeated",
     )
+
+
+def words(text: str) -> str:
+    """Read what may be said in any language, also where the locale knows ASCII only."""
+    try:
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't UTF-8; write it in UTF-8") from None
 
 
 def positive(text: str) -> float:

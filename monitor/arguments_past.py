@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor import commands_past
-from monitor.arguments import positive, takes_config, takes_overlays
+from monitor.arguments import positive, takes_config, takes_overlays, words
 
 _UNITS_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -72,9 +72,15 @@ def _add_search(command: AddCommand) -> None:
         "recordings that `sound-monitor index` has been through. Several wordings are averaged. The\n"
         "score is what an event with these words would have scored at that moment, before smoothing.",
     )
-    search.add_argument("words", nargs="*", metavar="WORDS", help="the sound in your own words")
+    search.add_argument("words", nargs="*", type=words, metavar="WORDS", help="the sound in your own words")
     search.add_argument(
-        "--not", nargs="+", default=(), metavar="WORDS", dest="negatives", help="and not like this"
+        "--not",
+        nargs="+",
+        default=(),
+        type=words,
+        metavar="WORDS",
+        dest="negatives",
+        help="and not like this",
     )
     search.add_argument(
         "--like", nargs="+", default=(), type=Path, metavar="SOUND", help="and like these recordings"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from monitor import __version__, commands
-from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays
+from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays, words
 from monitor.arguments_past import add_commands
 from monitor.errors import ConfigError, MonitorError
 from monitor.interrupt import INTERRUPTED
@@ -173,9 +173,10 @@ def _parser() -> argparse.ArgumentParser:
         'classify train.ogg --labels train bus --template "the sound of {}" --json',
     )
     classify.add_argument("file", type=Path, metavar="FILE")
-    classify.add_argument("--labels", nargs="+", required=True, metavar="LABEL")
+    classify.add_argument("--labels", nargs="+", required=True, type=words, metavar="LABEL")
     classify.add_argument(
         "--template",
+        type=words,
         help='text around the label; default: "{}", for CLAP the pipeline\'s "This is a sound of {}."',
     )
     classify.add_argument(
@@ -313,7 +314,9 @@ def _takes_clips(learn: argparse.ArgumentParser) -> None:
     learn.add_argument("name", metavar="NAME", help="the event, there already or new")
     learn.add_argument("--from", dest="clips", nargs="+", required=True, type=Path, metavar="CLIP")
     learn.add_argument("--config", required=True, type=Path, metavar="FILE", help="is extended")
-    learn.add_argument("--prompts", nargs="+", default=(), metavar="TEXT", help="of a new event, in words")
+    learn.add_argument(
+        "--prompts", nargs="+", default=(), type=words, metavar="TEXT", help="of a new event, in words"
+    )
     learn.add_argument(
         "--copy-to", type=Path, metavar="DIR", help="copy the recordings here and use the copies"
     )

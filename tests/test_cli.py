@@ -154,6 +154,25 @@ def test_an_error_goes_nowhere_where_there_is_no_standard_error():
     assert (done.returncode, done.stdout) == (2, "")
 
 
+ASCII_LOCALE = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_words_may_be_of_any_language_where_the_locale_knows_ascii_only(tmp_path):
+    recording = write_scene(tmp_path / "tone.wav", (3000, 3))
+    labels = ["犬", "ein Ton", "sifflé"]
+    arguments = "classify", recording, "--template", "{} — кот", "--json", "--labels", *labels
+    done = run(*arguments, env=ASCII_LOCALE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run(*arguments).stdout
+    assert {each["label"] for each in json.loads(done.stdout)} == set(labels)
+
+
+def test_words_that_are_no_text_are_refused_in_a_line():
+    done = run("classify", "any.wav", "--labels", os.fsdecode(b"caf\xe9"))
+    assert done.returncode == 2
+    assert "argument --labels: 'caf\\udce9' isn't UTF-8; write it in UTF-8" in done.stderr
+
+
 def test_check_exits_2_on_a_bad_file_and_names_the_line(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text(
