@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, OverflowMethod, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +30,7 @@ _BAR_CELLS, _LEAST_BAR_CELLS = 30, 14
 _WORDS_CELLS, _FEW_WORDS_CELLS, _LEAST_WORDS_CELLS = 36, 20, 12
 _SCORE_CELLS, _RAW_CELLS, _MARGIN_CELLS = len("score"), len("0.00"), len("heard +0.00")
 _GAP = 2
+_INK, _ASCII_INK = "█·", "#."
 _QUIET_DBFS, _LOUD_DBFS = -80.0, 0.0
 
 
@@ -65,22 +66,23 @@ class Screen(Outlet):
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         layout = Layout.within(options.max_width, max(map(len, self._config.events)))
+        ink = _ASCII_INK if options.ascii_only else _INK
         for name in self._config.sources:
-            yield self._heading(name, options.max_width)
-            yield self._table(name, layout)
+            yield self._heading(name, options.max_width, ink)
+            yield self._table(name, layout, ink)
         yield from map(Text, self._events)
 
-    def _heading(self, name: str, width: int) -> Text:
+    def _heading(self, name: str, width: int, ink: str) -> Text:
         if self._online[name]:
             level = self._levels[name]
             heading = f"{name}   {level:6.1f} dBFS  "
             share = (level - _QUIET_DBFS) / (_LOUD_DBFS - _QUIET_DBFS)
-            heading += bar(share, None, min(_BAR_CELLS, width - len(heading)))
+            heading += bar(share, None, min(_BAR_CELLS, width - len(heading)), ink)
         else:
             heading = f"{name}   {'stopped' if self.stopped else 'waiting for sound'}"
         return Text(heading, "table.title")
 
-    def _table(self, name: str, layout: Layout) -> Table:
+    def _table(self, name: str, layout: Layout, ink: str) -> Table:
         table = Table(box=None, pad_edge=False)
         table.add_column("event", overflow="fold")
         if layout.bar:
@@ -90,7 +92,8 @@ class Screen(Outlet):
             table.add_column("raw", justify="right", no_wrap=True)
         table.add_column("margin", justify="right", no_wrap=True, min_width=_MARGIN_CELLS)
         if layout.words:
-            table.add_column("most like", no_wrap=True, overflow="ellipsis", max_width=layout.words)
+            overflow: OverflowMethod = "crop" if ink == _ASCII_INK else "ellipsis"
+            table.add_column("most like", no_wrap=True, overflow=overflow, max_width=layout.words)
         embedding = self._embeddings.get(name)
         words = self._nearest.of(embedding) if embedding is not None else ("",) * len(self._config.events)
         likest = dict(zip(self._config.events, words, strict=True))
@@ -98,7 +101,7 @@ class Screen(Outlet):
             on = self._config.events[activity.event].on_threshold
             cells = [
                 activity.event,
-                bar(activity.smooth, on, layout.bar) if layout.bar else None,
+                bar(activity.smooth, on, layout.bar, ink) if layout.bar else None,
                 f"{activity.smooth:.2f}",
                 f"{activity.raw:.2f}" if layout.raw else None,
                 f"{'heard ' if activity.active else ''}{activity.smooth - on:+.2f}",
@@ -195,10 +198,10 @@ def _print(fields: Mapping[str, object]) -> None:
     print(json.dumps(fields), flush=True)  # noqa: T201
 
 
-def bar(share: float, mark: float | None, width: int) -> str:
+def bar(share: float, mark: float | None, width: int, ink: str) -> str:
     """Draw 0..1 as a bar, with a mark where the threshold is."""
     filled = round(min(max(share, 0.0), 1.0) * width)
-    cells = list("█" * filled + "·" * (width - filled))
+    cells = list(ink[0] * filled + ink[1] * (width - filled))
     if mark is not None:
         cells[min(int(mark * width), width - 1)] = "|"
     return "".join(cells)

@@ -246,6 +246,18 @@ def test_names_scores_and_margins_are_readable_on_a_terminal_of_any_width(width)
     assert "…" not in lines[-2].split("heard")[0]
 
 
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_a_terminal_that_knows_ascii_only_gets_bars_and_words_in_ascii(width):
+    screen, _ = a_screen()
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    console = Console(file=terminal, width=width)
+    console.print(screen)
+    terminal.flush()
+    lines = terminal.buffer.getvalue().decode("ascii").splitlines()
+    plain = [line.replace("█", "#").replace("·", ".") for line in shown(screen, width)]
+    assert [line.rstrip()[:60] for line in lines] == [line.rstrip()[:60] for line in plain]
+
+
 def test_a_narrow_terminal_goes_without_words_first_and_then_without_bars():
     screen, _ = a_screen()
     has = {
