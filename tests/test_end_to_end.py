@@ -3,8 +3,6 @@
 import asyncio
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -187,30 +185,3 @@ async def test_a_port_that_is_taken_is_one_clear_line(tmp_path):
             assert await running.ended() == 1
             assert f"{broker.port}" in running.log[-2]
             assert not any("Traceback" in line for line in running.log)
-
-
-def test_two_daemons_dont_share_an_outbox(tmp_path):
-    config = tmp_path / "config.yaml"
-    scene = write_scene(tmp_path / "a.wav", (None, 600), rate_hz=8_000)
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "sources": {"room": {"type": "file", "path": str(scene)}},
-                "events": {"beep": "a beep"},
-                "state_directory": str(tmp_path),
-                "http": {"port": 0},
-            }
-        )
-    )
-    command = [sys.executable, "-m", "monitor", "run", str(config)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
-        assert first.stderr is not None
-        while "listening" not in first.stderr.readline():
-            pass
-        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        first.terminate()
-        first.stderr.read()
-    assert second.returncode == 1
-    assert second.stderr.strip().splitlines()[-1].startswith("sound-monitor: ")
-    assert "outbox.db" in second.stderr
-    assert "Traceback" not in second.stderr
