@@ -41,12 +41,22 @@ def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
+def mean(tensors: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the mean of two sets of weights, of which one went on from the other."""
+    return {
+        name: ((value.float() + others[name].float()) / 2).to(value.dtype) for name, value in tensors.items()
+    }
+
+
 def main() -> None:
     """Export."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--text", type=Path, help="a new text side; without it that of --out stays")
+    parser.add_argument(
+        "--mean", action="store_true", help="of this run and the weights of --out, it went on from"
+    )
     parser.add_argument("--name", default=WEIGHTS)
     parser.add_argument(
         "--audio-only", action="store_true", help="leave the text side out (it is the same for all runs)"
@@ -58,6 +68,8 @@ def main() -> None:
     run = torch.load(args.run)
     tensors = {"audio." + k: v.half().contiguous() for k, v in folded(run["net"]).items()}
     tensors["prior"] = run["prior"].float()
+    if args.mean:
+        tensors = mean(tensors, load_file(args.out / args.name))
     args.out.mkdir(parents=True, exist_ok=True)
     if args.audio_only:
         save_file(tensors, args.out / args.name, metadata={"format": "pt"})
