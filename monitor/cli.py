@@ -16,7 +16,7 @@ from pathlib import Path
 from monitor import __version__, commands
 from monitor.arguments import positive, takes_config, takes_json, takes_mapping, takes_overlays, words
 from monitor.arguments_past import add_commands
-from monitor.errors import ConfigError, MonitorError
+from monitor.errors import ConfigError, MonitorError, in_words
 from monitor.interrupt import INTERRUPTED
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -87,7 +87,7 @@ def _in_words(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     what = f" {str(error.filename)!r}" if error.filename else ""
-    return f"can't write{what}: {error.strerror}; make room"
+    return f"can't write{what}: {in_words(error)}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ _REMEDIES = {
     errno.EROFS: "name a place that can be written to",
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
+    errno.EFBIG: "make room",
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "allow more open files (fs.file-max)",
     errno.ENOMEM: "free some memory",

@@ -105,8 +105,13 @@ def _slug(value: str) -> str:
     return value
 
 
+def has_words(text: str) -> bool:
+    """Tell whether a text says anything."""
+    return any(character.isalnum() for character in text)
+
+
 def _described(value: str) -> str:
-    if not any(character.isalnum() for character in value):
+    if not has_words(value):
         raise finding("is empty; describe the sound in words")
     return value
 

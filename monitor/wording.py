@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from monitor.config import Config
 from monitor.errors import ConfigError
+from monitor.fields import has_words
 
 _ALIKE = 0.75
 _FILLERS = frozenset(
@@ -104,7 +105,7 @@ def _doubles(config: Config) -> Iterator[str]:
 def require_words(texts: Iterable[str], what: str) -> None:
     """Raise ConfigError for a text without any."""
     for text in texts:
-        if not any(character.isalnum() for character in text):
+        if not has_words(text):
             raise ConfigError(f"{what}: {text!r} says nothing; describe the sound in words")
 
 
